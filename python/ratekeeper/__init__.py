@@ -1,0 +1,80 @@
+"""Keeps LLM agent applications inside their providers' quotas.
+
+Public names only. Each is loaded at its first use, so that `import ratekeeper` stays cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._core import Estimator as Estimator
+    from ._core import Lease as Lease
+    from ._core import Limit as Limit
+    from ._core import ManualClock as ManualClock
+    from ._core import Quota as Quota
+    from ._core import RateLimiter as RateLimiter
+    from ._core import Semaphore as Semaphore
+    from .errors import ConfigError as ConfigError
+    from .errors import EventLoopBlockedError as EventLoopBlockedError
+    from .errors import LeaseError as LeaseError
+    from .errors import NeverFitsError as NeverFitsError
+    from .errors import QuotaExceededError as QuotaExceededError
+    from .errors import RatekeeperError as RatekeeperError
+    from .events import Failed as Failed
+    from .events import Refused as Refused
+    from .events import Settled as Settled
+    from .events import Started as Started
+    from .events import Waited as Waited
+    from .hooks import Hook as Hook
+    from .keeper import Keeper as Keeper
+    from .providers import Request as Request
+    from .providers import Usage as Usage
+    from .throttle import Throttle as Throttle
+
+# At once, since the function has the name of its module: importing that module later would put the module in
+# its place.
+from .tags import tags
+
+#: Public name → the module that has it.
+_HOMES = {
+    "Limit": "_core",
+    "Lease": "_core",
+    "ManualClock": "_core",
+    "Quota": "_core",
+    "RateLimiter": "_core",
+    "Semaphore": "_core",
+    "Estimator": "_core",
+    "ConfigError": "errors",
+    "EventLoopBlockedError": "errors",
+    "LeaseError": "errors",
+    "NeverFitsError": "errors",
+    "QuotaExceededError": "errors",
+    "RatekeeperError": "errors",
+    "Failed": "events",
+    "Hook": "hooks",
+    "Refused": "events",
+    "Settled": "events",
+    "Started": "events",
+    "Waited": "events",
+    "Keeper": "keeper",
+    "Request": "providers",
+    "Usage": "providers",
+    "Throttle": "throttle",
+}
+
+__all__ = [*_HOMES, "tags"]  # noqa: PLE0604 (all of them are texts)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

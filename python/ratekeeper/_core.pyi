@@ -1,0 +1,357 @@
+"""The native core: limits, fair queue, leases, semaphore, throttle and token estimate.
+
+Times and durations are seconds; wherever a duration goes in, a `datetime.timedelta` will do as well. Amounts are whole
+numbers. Bad values raise `ConfigError`, wrong types `TypeError`; both name the field and what was expected.
+"""
+
+from collections.abc import Generator, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Literal, final
+
+from typing_extensions import Self, disjoint_base
+
+from .status import DimensionName, Status
+
+__all__ = ["Estimator", "Lease", "Limit", "ManualClock", "Quota", "RateLimiter", "Semaphore", "Throttle"]
+
+@final
+class Limit:
+    """One amount per period of one dimension, such as 200,000 tokens a minute.
+
+    Args:
+        dimension: What is counted. ``tokens`` are those the provider counts at admission.
+        amount: How much per period, from 1 to 10**12.
+        per: ``"second"``, ``"minute"``, ``"hour"``, ``"day"``, seconds or a timedelta (1 ms to 31 days).
+        burst: How much may go at once; all of ``amount`` unless given. Providers that enforce in slices
+            (600 a minute as 10 a second) want it small.
+    """
+
+    def __new__(
+        cls,
+        dimension: DimensionName,
+        amount: int,
+        per: str | float | timedelta = "minute",
+        *,
+        burst: int | None = None,
+    ) -> Self: ...
+    @property
+    def dimension(self) -> DimensionName: ...
+    @property
+    def amount(self) -> int: ...
+    @property
+    def per(self) -> float:
+        """The period in seconds."""
+    @property
+    def burst(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Quota:
+    """What a provider grants: any number of limits, all of which a call has to meet, and concurrency.
+
+    The keywords are those of the providers' consoles: ``r`` requests, ``t`` tokens, ``it`` input and ``ot`` output tokens,
+    per ``s``econd, ``m``inute, ``h``our or ``d``ay. A `Limit` says the same with a period or burst of its own.
+
+    Args:
+        limits: Limits of any dimension and period; one for each pair of them.
+        concurrency: Calls in flight at once.
+    """
+
+    def __new__(
+        cls,
+        *limits: Limit,
+        concurrency: int | None = None,
+        rps: int | None = None,
+        rpm: int | None = None,
+        rph: int | None = None,
+        rpd: int | None = None,
+        tps: int | None = None,
+        tpm: int | None = None,
+        tph: int | None = None,
+        tpd: int | None = None,
+        itps: int | None = None,
+        itpm: int | None = None,
+        itph: int | None = None,
+        itpd: int | None = None,
+        otps: int | None = None,
+        otpm: int | None = None,
+        otph: int | None = None,
+        otpd: int | None = None,
+    ) -> Self: ...
+    @property
+    def limits(self) -> tuple[Limit, ...]: ...
+    @property
+    def concurrency(self) -> int | None: ...
+    def with_headroom(self, seconds: float | timedelta) -> Quota:
+        """The same limits, each burst smaller by what ``seconds`` of its rate give, but at least 1.
+
+        Providers count a call when it arrives. With headroom, two calls that left in time are not refused because the network
+        brought them closer together.
+        """
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class RateLimiter:
+    """All limits of a quota decided at once, with one fair queue for threads and event loops.
+
+    Args:
+        quota: What may be used.
+        name: What errors and `status()` call it; ``outer/name`` inside another limiter. One of its kind in a tree.
+        within: An outer limiter whose quota every call needs as well, both or none: an account's around its models'.
+        tenants: Caps of single tenants, by name; ``"*"`` is that of everyone not named. Forgotten while idle.
+        weights: Tenants' shares when there is not enough for all, from 0.01 to 1000; 1 unless given.
+        lease_ttl: Seconds after which a lease that was neither ended nor renewed loses its permit. Not beside ``within``.
+        clock: A clock for tests. Not beside ``within``.
+    """
+
+    def __new__(
+        cls,
+        quota: Quota,
+        *,
+        name: str = "default",
+        within: RateLimiter | None = None,
+        tenants: Mapping[str, Quota] | None = None,
+        weights: Mapping[str, float] | None = None,
+        lease_ttl: float | timedelta = 600.0,
+        clock: ManualClock | None = None,
+    ) -> Self: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def quota(self) -> Quota: ...
+    def acquire(
+        self,
+        *,
+        requests: int = 1,
+        tokens: int | None = None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        tenant: str = "",
+        priority: int = 0,
+        timeout: float | timedelta | None = None,
+    ) -> Lease:
+        """A lease that starts when all dimensions have room: with ``with``, ``async with``, ``await`` or `Lease.wait`.
+
+        Args:
+            requests: Calls it stands for.
+            tokens: Tokens in all by the provider's rule of admission; ``input_tokens + output_tokens`` unless given.
+            input_tokens: Tokens sent.
+            output_tokens: Tokens expected back.
+            tenant: Whose share it takes. Tenants are served by weighted tokens, an output token weighing two.
+            priority: From -10 to 10; each step is a head start of 10 seconds before the tenant's other calls.
+            timeout: Seconds after which it would rather be refused; None waits for ever.
+
+        Raises:
+            QuotaExceededError: When it is entered and cannot start before the timeout; at once if that can be told.
+            NeverFitsError: When it is entered and asks for more than the quota could ever hold.
+            EventLoopBlockedError: When it is entered with ``with``, has to wait, and would stop the event loop.
+        """
+    def try_acquire(
+        self,
+        *,
+        requests: int = 1,
+        tokens: int | None = None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        tenant: str = "",
+    ) -> Lease | None:
+        """A lease that is held already, or None if the call would have to wait. It passes nobody who waits for the same.
+
+        Raises:
+            NeverFitsError: If it asks for more than the quota could ever hold.
+        """
+    def set_quota(self, quota: Quota) -> None:
+        """Another quota from now on. What is used stays used; who fits now starts."""
+    def set_weight(self, tenant: str, weight: float) -> None:
+        """A tenant's share relative to the others', which have 1."""
+    def status(self) -> Status:
+        """The limiter as it stands, ready for JSON."""
+
+@final
+class Lease:
+    """A claim on quota: waits, is held, and is then settled, closed or released. It is used once."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+    def __aenter__(self) -> Self: ...
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> Any: ...
+    def __await__(self) -> Generator[Any, None, Self]: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def throw(self, kind: Any, value: Any = None, trace: Any = None, /) -> Any:
+        """What a cancelled task does to what it awaits: gives the place or the grant to the next."""
+    def wait(self) -> Self:
+        """Blocks this thread until the lease is held, and returns it."""
+    def settle(
+        self,
+        *,
+        requests: int | None = None,
+        tokens: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+    ) -> None:
+        """Replaces what was reserved by what was used, and frees the permit.
+
+        Too much reserved is given back as if it had never been taken; too little becomes debt that the next calls pay off.
+
+        Args:
+            requests: None keeps what was reserved, here and below.
+            tokens: Unless given, ``input_tokens + output_tokens`` where both are.
+            input_tokens: Tokens sent.
+            output_tokens: Tokens that came back.
+
+        Raises:
+            LeaseError: If it is not held, or over, or had expired.
+        """
+    def close(self) -> None:
+        """Frees the permit and keeps what was reserved, as leaving ``with`` does; gives up a wait. Else does nothing."""
+    def release(self) -> None:
+        """Gives everything back: the call was never sent.
+
+        Raises:
+            LeaseError: If it is not held, or over, or had expired.
+        """
+    def renew(self) -> None:
+        """Sets the expiry anew, as long calls and streams should.
+
+        Raises:
+            LeaseError: If it is not held, or over, or had expired.
+        """
+    @property
+    def state(
+        self,
+    ) -> Literal[
+        "new", "waiting", "held", "settled", "closed", "released", "expired", "refused", "cancelled"
+    ]: ...
+    @property
+    def waited(self) -> float:
+        """Seconds from asking until it was held."""
+    @property
+    def amounts(self) -> dict[str, int]:
+        """What was reserved, by dimension."""
+
+@final
+class Semaphore:
+    """Permits in fair order, for threads and event loops alike: two kickoffs at a time across an application.
+
+    Args:
+        permits: How many may be held at once.
+        name: What errors call it.
+        lease_ttl: Seconds after which a permit that was not given back is taken back.
+        clock: A clock for tests.
+    """
+
+    def __new__(
+        cls,
+        permits: int,
+        *,
+        name: str = "semaphore",
+        lease_ttl: float | timedelta = 3600.0,
+        clock: ManualClock | None = None,
+    ) -> Self: ...
+    def acquire(
+        self, *, tenant: str = "", priority: int = 0, timeout: float | timedelta | None = None
+    ) -> Lease:
+        """A permit that starts when one is free; see `RateLimiter.acquire`."""
+    def try_acquire(self, *, tenant: str = "") -> Lease | None:
+        """A permit that is held already, or None if none is free."""
+    def resize(self, permits: int) -> None:
+        """Another number of permits from now on. Those held stay held."""
+    @property
+    def permits(self) -> int: ...
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+
+@disjoint_base
+class Throttle:
+    """Plain keyed rates. `ratekeeper.Throttle` adds the decorator.
+
+    Args:
+        rate: ``"10/s"``, ``"100/m"``, ``"1000/h"``, ``"5/2.5s"``: so many per period, for each key apart.
+        burst: How many may go at once; the whole amount unless given.
+        clock: A clock for tests.
+    """
+
+    def __new__(cls, rate: str, *, burst: int | None = None, clock: ManualClock | None = None) -> Self: ...
+    def acquire(self, key: str = "", *, timeout: float | timedelta | None = None) -> Lease:
+        """A turn that starts when the key's rate has room, first come first served.
+
+        Raises:
+            QuotaExceededError: When it is entered and its turn would come after the timeout.
+        """
+    def try_acquire(self, key: str = "") -> bool:
+        """Takes a turn if there is one now and nobody waits for it."""
+    def __len__(self) -> int:
+        """Keys used lately; idle ones are forgotten."""
+
+@final
+class Estimator:
+    """Tokens before the call, corrected per (model, caller) by what came back."""
+
+    def __new__(cls) -> Self: ...
+    def count(self, content: object, tools: object = None) -> int:
+        """Tokens by fixed rules, uncorrected.
+
+        Args:
+            content: A str or bytes, or messages as OpenAI and Anthropic have them; images are counted by their size.
+            tools: Tool definitions, if any.
+
+        Raises:
+            TypeError: For what is no content.
+        """
+    def input_tokens(self, counted: int, *, model: str, caller: str = "") -> int:
+        """The best guess: ``counted``, corrected by what this model and caller had before."""
+    def input_reservation(self, counted: int, *, model: str, caller: str = "") -> int:
+        """What to reserve: the best guess and a margin that 19 of the last 20 calls would have needed.
+
+        The margin is 0.15 at first and at most 0.5 of the guess.
+        """
+    def output_tokens(self, *, model: str, caller: str = "", max_tokens: int | None = None) -> int:
+        """The 95th percentile of the last 64 outputs of this model and caller, at most ``max_tokens``.
+
+        Before eight are known: 1024, at most ``max_tokens``.
+        """
+    def observe(
+        self,
+        *,
+        model: str,
+        caller: str = "",
+        counted: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+    ) -> None:
+        """Learns from one answer.
+
+        Args:
+            model: The model.
+            caller: Who called; an agent's name, say.
+            counted: What `count` said before the call.
+            input_tokens: What the provider counted.
+            output_tokens: What came back.
+        """
+    def status(self) -> list[dict[str, Any]]:
+        """Per model and caller: calls, factor, mean_error and error_p95 (relative, 0.05 is 5 %), margin, output_p95."""
+
+@final
+class ManualClock:
+    """A clock for tests that moves only when told to; waiting calls start as it advances."""
+
+    def __new__(cls) -> Self: ...
+    def advance(self, seconds: float | timedelta) -> None:
+        """Moves on, and starts every call whose time has come."""
+    @property
+    def now(self) -> float:
+        """Seconds since it was made."""

@@ -1,0 +1,101 @@
+"""The SDK clients below a wrapped model: one attempt a call, and usage on streams.
+
+Owns what is particular to one integration package. May not know gates, and may not touch the model that was
+wrapped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+Family = Literal["openai", "anthropic", "other"]
+
+#: By the class that every model of the family descends from: its module and name. A look at the MRO needs
+#: no import of the package.
+_ROOTS: Mapping[tuple[str, str], Family] = {
+    ("langchain_openai.chat_models.base", "BaseChatOpenAI"): "openai",
+    ("langchain_anthropic.chat_models", "ChatAnthropic"): "anthropic",
+}
+
+#: Clients that ChatAnthropic keeps in its instance dict once they were needed. They hold locks: no pickle
+#: takes them.
+CACHED_CLIENTS = ("_client", "_async_client")
+
+
+def family_of(kind: type) -> Family:
+    """Which integration package's ways a model class follows."""
+    for ancestor in kind.__mro__:
+        family = _ROOTS.get((ancestor.__module__, ancestor.__name__))
+        if family is not None:
+            return family
+    return "other"
+
+
+def turn_retries_off(values: dict[str, Any], family: Family) -> None:
+    """Replaces the SDK clients in a copy's instance dict by ones that try once.
+
+    Args:
+        values: The instance dict of the copy, which still shares its clients with the original.
+        family: How the clients are kept.
+    """
+    if family == "openai":
+        _single_attempt(values, "root_client", "client", "OpenAI")
+        _single_attempt(values, "root_async_client", "async_client", "AsyncOpenAI")
+    elif family == "anthropic":
+        for name in CACHED_CLIENTS:
+            if name in values:
+                values[name] = values[name].with_options(max_retries=0)
+
+
+def _single_attempt(values: dict[str, Any], root_name: str, resource_name: str, kind: str) -> None:
+    """Both names of one OpenAI client: the root serves responses and parsed output, the resource the rest.
+
+    A model may have been given the resource alone (`client=`); its root is then the SDK client it belongs
+    to. What is no SDK client (a test double) stays as it is.
+    """
+    root = values.get(root_name) or getattr(values.get(resource_name), "_client", None)
+    if isinstance(root, getattr(sys.modules.get("openai"), kind)):
+        root = root.with_options(max_retries=0)
+        values[root_name] = root
+        values[resource_name] = root.chat.completions
+
+
+def overrides(base: type) -> dict[str, Any]:
+    """What a subclass of `base` changes so that calls try once and streams tell their usage."""
+    family = family_of(base)
+    if family == "anthropic":
+        return {name: _single_attempt_property(base, name) for name in CACHED_CLIENTS}
+    if family == "openai":
+        return {"_should_stream_usage": _should_stream_usage}
+    return {}
+
+
+def _single_attempt_property(base: type, name: str) -> cached_property[Any]:
+    """ChatAnthropic builds its clients when they are first needed: the same client, told to try once."""
+    built = getattr(base, name)
+
+    def client(self: Any) -> Any:
+        return built.__get__(self, base).with_options(max_retries=0)
+
+    prop = cached_property(client)
+    prop.__set_name__(base, name)
+    return prop
+
+
+def _should_stream_usage(self: Any, stream_usage: bool | None = None, **kwargs: Any) -> bool:
+    """Yes unless somebody said no: the call, the stream options, the model's `stream_usage`, or the wrap's.
+
+    langchain_openai leaves it off for any base_url or http client of one's own, and a stream without usage
+    cannot be settled.
+    """
+    asked = (
+        stream_usage,
+        (kwargs.get("stream_options") or {}).get("include_usage"),
+        (self.model_kwargs.get("stream_options") or {}).get("include_usage"),
+        self.stream_usage,
+        self.ratekeeper.gate.options.stream_usage,
+    )
+    return next(answer for answer in asked if isinstance(answer, bool))

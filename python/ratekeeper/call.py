@@ -1,0 +1,266 @@
+"""One call from its estimate to its settlement.
+
+Owns the order: estimate, wait, send, settle, learn, report. May not import a framework, an SDK, gate or
+keeper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError, LeaseError
+from .providers.base import Amounts, Sizes
+from .providers.characters import measure
+from .providers.failure import Failure, failure_of
+from .tags import current
+
+if TYPE_CHECKING:
+    from .desk import Desk, Lane
+    from .gate import Options
+    from .hooks import EventName
+    from .providers import Provider, Request, Usage
+
+_NOTHING = Amounts(0, 0, 0, 0)
+#: What a failed call keeps of its reservation, by how far it came; of an unknown one, all.
+_KEPT: dict[Failure, Amounts] = {"unsent": _NOTHING, "rejected": Amounts(1, 0, 0, 0)}
+#: Seconds below which a wait is the cost of a turn in the queue and no news.
+_NOTABLE_WAIT = 0.001
+
+
+class Call:
+    """One call's claim: `with` or `async with`; entering waits for the lease.
+
+    Leaving without `settle` keeps what was reserved, since the real usage is unknown. Leaving on an exception
+    gives everything back if nothing was sent, and the tokens if the provider rejected the request before the
+    model ran (see `providers.failure`); otherwise it keeps the reservation. The permit is free afterwards in
+    every case.
+
+    Attributes:
+        reserved: The amounts the call waits for or holds.
+        tenant: Whose call it is.
+        model: The model (or Azure deployment).
+    """
+
+    __slots__ = (
+        "_caller", "_counted", "_desk", "_lane", "_lease", "_lost", "_open", "_provider", "_request",
+        "_sizes", "_tags", "model", "reserved", "tenant",
+    )  # fmt: skip
+
+    def __init__(
+        self, desk: Desk, lane: Lane, provider: Provider, request: Request, options: Options
+    ) -> None:
+        tags = current()
+        self._desk = desk
+        self._lane = lane
+        self._provider = provider
+        self._request = request
+        self._tags: Mapping[str, str] = tags
+        self._open = self._lost = False
+        self._caller = request.caller or options.agent or tags.get("agent", "")
+        self.model = request.model
+        self.tenant = tags.get("tenant", "") if options.tenant is None else options.tenant
+        self._sizes = self._estimate()
+        self.reserved = amounts = provider.reserve(request, self._sizes)
+        self._lease = lane.limiter.acquire(
+            input_tokens=amounts.input_tokens,
+            output_tokens=amounts.output_tokens,
+            tokens=amounts.tokens,
+            tenant=self.tenant,
+            priority=options.priority,
+            timeout=options.timeout,
+        )
+
+    @property
+    def waited(self) -> float:
+        """Seconds the call waited for its lease."""
+        return self._lease.waited
+
+    def __enter__(self) -> Call:
+        self._arrived()
+        try:
+            self._lease.wait()
+            self._started()
+        except BaseException as error:
+            self._not_started(error)
+            raise
+        return self
+
+    async def __aenter__(self) -> Call:
+        self._arrived()
+        try:
+            await self._lease
+            self._started()
+        except BaseException as error:
+            self._not_started(error)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._open:
+            self._end(error)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._open:
+            self._end(error)
+
+    def settle(self, usage: Usage | None) -> None:
+        """Replaces the reservation by what the provider counted, and lets the estimates learn from it.
+
+        None (the provider gave no usage) keeps the reservation. A lease that has expired meanwhile is logged,
+        not raised: the answer is there and belongs to the caller.
+
+        Raises:
+            LeaseError: The call was settled or left before.
+        """
+        self._finish()
+        if usage is None:
+            self._lease.close()
+            self._tell("settled", self.reserved, self._lease.waited, None)
+            return
+        amounts = self._provider.settle(self._request, self._sizes, usage)
+        self._settle_lease(amounts)
+        self._desk.estimator.observe(
+            model=self.model,
+            caller=self._caller,
+            counted=self._counted,
+            input_tokens=self._provider.counted_input(usage),
+            output_tokens=usage.output_tokens,
+        )
+        self._tell("settled", amounts, self._lease.waited, usage)
+
+    def release(self) -> None:
+        """Gives everything back, for an adapter that knows that nothing was or will be sent.
+
+        Raises:
+            LeaseError: The call was settled or left before.
+        """
+        self._finish()
+        self._settle_lease(_NOTHING)
+        self._tell("settled", _NOTHING, self._lease.waited, None)
+
+    def keep_alive(self) -> None:
+        """Sets the lease's expiry anew; for every chunk of a stream. Logs once if it came too late."""
+        if self._lost or not self._open:
+            return
+        try:
+            self._lease.renew()
+        except LeaseError:
+            self._expired()
+
+    def _estimate(self) -> Sizes:
+        """The request's sizes; our guess at the output is cut down to what the quota could ever hold."""
+        request, estimator = self._request, self._desk.estimator
+        counted = self._count()
+        self._counted = counted
+        if self._desk.count is None:
+            sent = estimator.input_reservation(counted, model=request.model, caller=self._caller)
+        else:
+            sent = counted
+        answer = estimator.output_tokens(
+            model=request.model, caller=self._caller, max_tokens=request.output_ceiling
+        )
+        return Sizes(sent, self._fitting(sent, answer), measure(request.content, request.tools, estimator))
+
+    def _count(self) -> int:
+        """Uncorrected input tokens: by the user's own function if there is one."""
+        count = self._desk.count
+        if count is None:
+            return self._desk.estimator.count(self._request.content, self._request.tools)
+        tokens = count(self._request)
+        if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0:
+            raise ConfigError(
+                f"count: expected a whole number of tokens from 0, the function returned {tokens!r}",
+                field="count",
+            )
+        return tokens
+
+    def _fitting(self, sent: int, answer: int) -> int:
+        """`answer`, but not above any limit: a call must not be called impossible by our pessimism alone."""
+        for quota in self._lane.quotas(self.tenant):
+            for limit in quota.limits:
+                largest = max(limit.amount, limit.burst)
+                if limit.dimension == "output_tokens":
+                    answer = min(answer, largest)
+                elif limit.dimension == "tokens":
+                    answer = min(answer, max(largest - sent, 0))
+        return answer
+
+    def _arrived(self) -> None:
+        """Speaks up if nothing has started here for long: the queue that this call joins may be stuck."""
+        lane, now = self._lane, monotonic()
+        if lane.pending_since is None:
+            lane.pending_since = now
+        elif now - lane.pending_since > self._desk.notices.slow_wait:
+            self._desk.notices.stuck(lane, now)
+
+    def _started(self) -> None:
+        self._open = True
+        desk, lane, waited = self._desk, self._lane, self._lease.waited
+        lane.pending_since = None
+        if waited > _NOTABLE_WAIT:
+            if waited >= desk.notices.slow_wait:
+                desk.notices.waited(lane, waited, self.model, self.tenant)
+            self._tell("waited", self.reserved, waited)
+        self._tell("started", self.reserved, waited)
+
+    def _not_started(self, error: BaseException) -> None:
+        """Nothing stays behind of a call that was refused, gave up waiting, or was interrupted."""
+        self._open = False
+        if self._lease.state == "held":
+            self._lease.release()
+        self._tell("refused", self.reserved, error)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Leaves without a settlement; a stream broken off by its consumer (GeneratorExit) is no failure."""
+        self._open = False
+        amounts = _KEPT.get(failure_of(error)) if error is not None else None
+        if amounts is None:
+            amounts = self.reserved
+            self._lease.close()
+        else:
+            self._settle_lease(amounts)
+        if error is None or isinstance(error, GeneratorExit):
+            self._tell("settled", amounts, self._lease.waited, None)
+        else:
+            self._tell("failed", amounts, self._lease.waited, error)
+
+    def _finish(self) -> None:
+        if not self._open:
+            raise LeaseError(
+                "this call is over: it was settled or left before; settle once, inside its `with`"
+            )
+        self._open = False
+
+    def _settle_lease(self, amounts: Amounts) -> None:
+        try:
+            self._lease.settle(
+                requests=amounts.requests,
+                tokens=amounts.tokens,
+                input_tokens=amounts.input_tokens,
+                output_tokens=amounts.output_tokens,
+            )
+        except LeaseError:
+            if self._lease.state != "expired":
+                raise
+            self._expired()
+
+    def _expired(self) -> None:
+        if not self._lost:
+            self._lost = True
+            self._desk.notices.expired(self._lane.scope, self.model)
+
+    def _tell(self, name: EventName, amounts: Amounts, *more: object) -> None:
+        """Tells the hooks; `more` are the fields that this kind of event has beyond the common ones."""
+        hooks = self._desk.hooks
+        if getattr(hooks, name):
+            from .events import KINDS  # noqa: PLC0415 (only where there are hooks)
+
+            who = self._lane.scope, self.tenant, self.model, self._caller, self._tags
+            hooks.emit(name, KINDS[name](*who, amounts, *more))

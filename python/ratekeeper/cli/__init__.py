@@ -1,0 +1,21 @@
+"""The command ``ratekeeper``.
+
+Owns the entry point and the message for whoever lacks the extra ``ratekeeper[cli]``. May not import click or
+rich before the command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; exits with 1 and what to install if the extra is missing."""
+    try:
+        from ratekeeper.cli.group import group  # noqa: PLC0415  (an extra)
+
+        group(prog_name="ratekeeper")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("click", "rich"):
+            raise
+        sys.exit(f"the command line needs an extra (no module {error.name}): pip install 'ratekeeper[cli]'")

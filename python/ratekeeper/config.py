@@ -1,0 +1,254 @@
+"""`ratekeeper.toml` and the environment → the arguments of a Keeper.
+
+Owns the file's format. Reads nothing but the file and the environment it is given; makes no Keeper.
+
+The file's tables have the names of the Keeper's arguments::
+
+    headroom = 0.25                # seconds; also lease_ttl, timeout, slow_wait, name
+
+    [quota]                        # the default of every scope
+    rpm = 500
+    tpm = 200_000
+    concurrency = 16
+
+    [quotas."openai/gpt-4o-mini"]  # by provider and model pattern
+    rpm = 5000
+    limits = [{ dimension = "tokens", amount = 2_000_000, per = "minute", burst = 500_000 }]
+
+    [accounts.openai]              # all models of one account together
+    rpd = 10_000
+
+    [families]                     # models that share one limit
+    gpt-4o = ["openai/gpt-4o", "openai/gpt-4o-2024-*"]
+
+    [tenants.acme]                 # a tenant's cap
+    tpm = 50_000
+
+    [weights]                      # shares in the queue
+    acme = 2.0
+
+Environment: RATEKEEPER_CONFIG names the file; RATEKEEPER_RPM, RATEKEEPER_TPM, RATEKEEPER_CONCURRENCY and so
+on set single keys of [quota]; RATEKEEPER_HEADROOM, _LEASE_TTL, _TIMEOUT and _SLOW_WAIT the rest. The
+environment wins over the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, TypeVar, cast
+
+from . import checks
+from ._core import Limit, Quota
+from .errors import ConfigError
+
+T = TypeVar("T")
+
+DEFAULT_FILE = "ratekeeper.toml"
+_PREFIX = "RATEKEEPER_"
+#: rps, rpm, … itpd, otpd: requests, total, input and output tokens per second, minute, hour and day.
+RATES = tuple(f"{what}p{period}" for what in ("r", "t", "it", "ot") for period in "smhd")
+_QUOTA_KEYS = (*RATES, "concurrency", "limits")
+_LIMIT_KEYS = ("dimension", "amount", "per", "burst")
+_SECONDS = ("headroom", "lease_ttl", "timeout", "slow_wait")
+_MAX_CONCURRENCY = 1_000_000
+
+
+class Settings(TypedDict, total=False):
+    """What a file and the environment set; the rest keeps the Keeper's defaults."""
+
+    name: str
+    quota: Quota
+    quotas: dict[str, Quota]
+    accounts: dict[str, Quota]
+    families: dict[str, tuple[str, ...]]
+    tenants: dict[str, Quota]
+    weights: dict[str, float]
+    headroom: float
+    lease_ttl: float
+    timeout: float
+    slow_wait: float
+
+
+def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a file, with the environment's on top.
+
+    Args:
+        path: The file; None takes RATEKEEPER_CONFIG, else `ratekeeper.toml` in the working directory if there
+            is one.
+        environ: The environment; None takes the process's own.
+
+    Raises:
+        ConfigError: The file is missing, unreadable or no TOML, or a setting is wrong; the message names its
+            full key.
+    """
+    environ = os.environ if environ is None else environ
+    document = _read(path, environ)
+    _overlay(document, environ)
+    return parse(document)
+
+
+def parse(document: Mapping[str, Any]) -> Settings:
+    """The settings of a document as read from TOML.
+
+    Raises:
+        ConfigError: A key is unknown or a value is wrong.
+    """
+    checks.known(document, Settings.__annotations__, "")
+    return cast("Settings", {name: _PARSERS[name](value, name) for name, value in document.items()})
+
+
+def quota(value: object, field: str) -> Quota:
+    """A Quota of a table such as ``{rpm = 500, tpm = 200_000}``.
+
+    Raises:
+        ConfigError: A key is unknown, a value is wrong, or nothing is limited.
+    """
+    keys = checks.table(value, field)
+    checks.known(keys, _QUOTA_KEYS, field)
+    if not keys:
+        checks.fail(field, "at least one of rpm, tpm, concurrency, …", value)
+    rates = {name: checks.whole(keys[name], f"{field}.{name}") for name in RATES if name in keys}
+    concurrency = keys.get("concurrency")
+    if concurrency is not None:
+        concurrency = checks.whole(concurrency, f"{field}.concurrency", maximum=_MAX_CONCURRENCY)
+    limits = _limits(keys.get("limits", []), f"{field}.limits")
+    return _named(field, lambda: Quota(*limits, concurrency=concurrency, **rates))
+
+
+def _limits(value: object, field: str) -> list[Limit]:
+    if not isinstance(value, list):
+        checks.fail(
+            field, 'a list of tables such as [{ dimension = "tokens", amount = 1000, per = "minute" }]', value
+        )
+    return [_limit(entry, f"{field}[{i}]") for i, entry in enumerate(value)]
+
+
+def _limit(value: object, field: str) -> Limit:
+    keys = checks.table(value, field)
+    checks.known(keys, _LIMIT_KEYS, field)
+    for required in ("dimension", "amount"):
+        if required not in keys:
+            raise ConfigError(f"{field}.{required}: is missing", field=f"{field}.{required}")
+    amount = checks.whole(keys["amount"], f"{field}.amount")
+    burst = keys.get("burst")
+    if burst is not None:
+        burst = checks.whole(burst, f"{field}.burst")
+    per = keys.get("per", "minute")
+    if isinstance(per, bool) or not isinstance(per, str | int | float):
+        checks.fail(f"{field}.per", "second, minute, hour, day, or seconds as a number", per)
+    return _named(field, lambda: Limit(keys["dimension"], amount, per, burst=burst))
+
+
+def _named(field: str, make: Callable[[], T]) -> T:
+    """Puts the full name before what the core says of a value."""
+    try:
+        return make()
+    except ConfigError as error:
+        where = f"{field}.{error.field}"
+        raise ConfigError(f"{field}.{error}", field=where) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{field}: {error}", field=field) from error
+
+
+def _quotas(value: object, field: str) -> dict[str, Quota]:
+    entries = checks.table(value, field)
+    for pattern in entries:
+        checks.quota_pattern(pattern, field)
+    return _by_name(entries, field)
+
+
+def _by_name(value: object, field: str) -> dict[str, Quota]:
+    return {
+        name: quota(entry, f"{field}.{checks.quoted(name)}")
+        for name, entry in checks.table(value, field).items()
+    }
+
+
+def _families(value: object, field: str) -> dict[str, tuple[str, ...]]:
+    entries = checks.table(value, field).items()
+    return {name: checks.family(name, members, f"{field}.{checks.quoted(name)}") for name, members in entries}
+
+
+def _weights(value: object, field: str) -> dict[str, float]:
+    entries = checks.table(value, field).items()
+    return {name: checks.weight(entry, f"{field}.{checks.quoted(name)}") for name, entry in entries}
+
+
+_PARSERS: dict[str, Callable[[Any, str], Any]] = {
+    "name": checks.text,
+    "quota": quota,
+    "quotas": _quotas,
+    "accounts": _by_name,
+    "families": _families,
+    "tenants": _by_name,
+    "weights": _weights,
+    "headroom": lambda value, field: checks.seconds(value, field, zero=True),
+    "lease_ttl": checks.seconds,
+    "timeout": checks.seconds,
+    "slow_wait": checks.seconds,
+}
+
+
+def _read(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415 (only where there is a file to read)
+    else:
+        import tomli as tomllib  # noqa: PLC0415
+
+    chosen = path or environ.get(f"{_PREFIX}CONFIG")
+    if chosen is None or chosen == "":
+        if not os.path.exists(DEFAULT_FILE):
+            return {}
+        chosen = DEFAULT_FILE
+    field = "path" if path else f"{_PREFIX}CONFIG"
+    try:
+        with open(chosen, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(
+            f"{field}: cannot read {os.fspath(chosen)}: {error.strerror}", field=field
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{field}: {os.fspath(chosen)} is no valid TOML: {error}", field=field) from error
+
+
+def _overlay(document: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Writes the environment's settings over the file's."""
+    _refuse_misspelt(environ)
+    rates = {}
+    for key in (*RATES, "concurrency"):
+        value = environ.get(_PREFIX + key.upper())
+        if value:
+            rates[key] = checks.whole(_number(value, int), _PREFIX + key.upper())
+    if rates:
+        document["quota"] = {**checks.table(document.get("quota", {}), "quota"), **rates}
+    for key in _SECONDS:
+        value = environ.get(_PREFIX + key.upper())
+        if value:
+            document[key] = checks.seconds(
+                _number(value, float), _PREFIX + key.upper(), zero=key == "headroom"
+            )
+
+
+def _number(value: str, kind: Callable[[str], float]) -> object:
+    """The number a text stands for, or the text itself for the check that follows to refuse."""
+    try:
+        return kind(value)
+    except ValueError:
+        return value
+
+
+def _refuse_misspelt(environ: Mapping[str, str]) -> None:
+    """Refuses variables that look like ours misspelt.
+
+    Others are left alone: Kubernetes sets RATEKEEPER_PORT and the like for a service of that name.
+    """
+    ours = [key.upper() for key in (*RATES, "concurrency", "config", *_SECONDS)]
+    for name in environ:
+        suffix = name.removeprefix(_PREFIX)
+        if name.startswith(_PREFIX) and suffix not in ours:
+            near = checks.nearest(suffix, ours)
+            if near is not None:
+                raise ConfigError(f"{name}: no such setting; did you mean {_PREFIX}{near}?", field=name)

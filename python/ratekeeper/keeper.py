@@ -1,0 +1,332 @@
+"""The application's one object: quotas by scope, their limiters, and the wrapping of models.
+
+Owns which limiter a call falls under. May not import a framework; the order of a call is `call`'s business,
+the arithmetic the core's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from . import adapters, checks, config
+from ._core import Estimator, Quota, RateLimiter
+from .desk import Desk, Lane
+from .gate import Gate, Options
+from .guard import Guard
+from .hooks import EVENTS, Hook, Hooks
+from .notices import Notices
+from .providers import Provider, Request, get
+from .scopes import Scope, best, family_of
+
+if TYPE_CHECKING:
+    from ._core import ManualClock
+    from .status import Status
+
+T = TypeVar("T")
+
+Seconds = float | timedelta
+#: The entry of `tenants` for those that have none of their own.
+ANY_TENANT = "*"
+_PRIORITIES = range(-10, 11)
+
+#: Held while a limiter is made. A fork waits for it, so that no child finds it held or a limiter half made.
+_making = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release
+    )
+
+
+class KeeperStatus(TypedDict):
+    """What `Keeper.status` gives; all of it is JSON-able."""
+
+    name: str
+    scopes: dict[str, Status]
+    estimates: list[dict[str, Any]]
+
+
+class Keeper:
+    """Puts every model call of an application under its quotas.
+
+    Objects of the same provider, account (API key) and model share one limiter, however often they are made
+    anew. A scope without a quota is counted but not limited, and said so once in the log. Thread-safe; usable
+    in a child after fork.
+
+    Args:
+        quota: The quota of every scope that no pattern of `quotas` names.
+        quotas: Quotas by pattern: ``"openai/gpt-4o-mini"``, ``"anthropic/claude-*"``, or with an account
+            ``"openai/prod/gpt-4o"``. The most specific pattern wins: one without wildcards, else the one with
+            more literal characters, else the one given first.
+        accounts: Quotas of all models of an account together: ``"openai"`` for each account of the provider,
+            ``"openai/prod"`` for one. A call needs room in both.
+        families: Models that share one limit: ``{"gpt-4o": ["openai/gpt-4o", "openai/gpt-4o-2024-*"]}``. Its
+            quota is that of the pattern matching ``openai/gpt-4o``, or else of the first member that is used.
+        tenants: A cap for each tenant, in every scope, inside the quota; ``"*"`` for those without one.
+        weights: Shares of tenants in the queue; 1 if not given.
+        count: Your own counting function, from a `Request` (see its `text`) to its input tokens; else a
+            calibrated estimate.
+        hooks: A `Hook` or several, told of all that happens.
+        headroom: Seconds of each rate that are held back from its burst, since providers count a call when it
+            arrives: jitter on the network must not make two calls arrive too close.
+        lease_ttl: Seconds after which the permit of a call nobody ended is given away; longer than the
+            longest call.
+        timeout: Seconds a call waits for its turn by default; None waits as long as it takes.
+        slow_wait: Seconds from which a wait is worth a line in the log.
+        name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
+        clock: A ManualClock in tests.
+
+    Raises:
+        ConfigError: A setting is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        quota: Quota | None = None,
+        *,
+        quotas: Mapping[str, Quota] | None = None,
+        accounts: Mapping[str, Quota] | None = None,
+        families: Mapping[str, Iterable[str]] | None = None,
+        tenants: Mapping[str, Quota] | None = None,
+        weights: Mapping[str, float] | None = None,
+        count: Callable[[Request], int] | None = None,
+        hooks: Hook | Iterable[Hook] = (),
+        headroom: Seconds = 0.25,
+        lease_ttl: Seconds = 600.0,
+        timeout: Seconds | None = None,
+        slow_wait: Seconds = 10.0,
+        name: str = "default",
+        clock: ManualClock | None = None,
+    ) -> None:
+        if quota is not None:
+            _quota(quota, "quota")
+        if count is not None and not callable(count):
+            checks.fail("count", "a function from a Request to its number of tokens", count)
+        self.name = checks.text(name, "name")
+        self._default = quota
+        self._quotas = _patterns(quotas, "quotas")
+        self._account_quotas = _by_name(accounts, "accounts")
+        self._families = _families(families)
+        self._tenants = _by_name(tenants, "tenants")
+        self._weights = {
+            key: checks.weight(value, f"weights.{checks.quoted(key)}")
+            for key, value in (weights or {}).items()
+        }
+        self._headroom = checks.seconds(headroom, "headroom", zero=True)
+        self._outermost: dict[str, Any] = {
+            "lease_ttl": checks.seconds(lease_ttl, "lease_ttl"),
+            "clock": clock,
+        }
+        self._timeout = None if timeout is None else checks.seconds(timeout, "timeout")
+        self._notices = Notices(checks.seconds(slow_wait, "slow_wait"))
+        self._clock = clock
+        self._estimator = Estimator()
+        self._lanes: dict[Scope, Lane] = {}
+        self._accounts: dict[str, RateLimiter] = {}
+        self._desk = Desk(
+            name=name,
+            lane=self._lane,
+            estimator=self._estimator,
+            hooks=Hooks(_hooks(hooks)),
+            notices=self._notices,
+            count=count,
+        )
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] | None = None, **overrides: Any) -> Keeper:
+        """A keeper from `ratekeeper.toml` and the environment (see `ratekeeper.config` for both).
+
+        Args:
+            path: The file; None takes RATEKEEPER_CONFIG, else `ratekeeper.toml` in the working directory if
+                there is one.
+            **overrides: Arguments of `Keeper` that win over both, and those no file can give (`count`,
+                `hooks`).
+
+        Raises:
+            ConfigError: The file cannot be read or a setting is wrong; the message names its full key.
+        """
+        settings: dict[str, Any] = {**config.load(path), **overrides}
+        return cls(**settings)
+
+    def wrap(
+        self,
+        obj: T,
+        *,
+        tenant: str | None = None,
+        priority: int = 0,
+        timeout: Seconds | None = None,
+        agent: str | None = None,
+        account: str | None = None,
+        stream_usage: bool = True,
+    ) -> T:
+        """A drop-in for `obj`, still of its own class, whose calls all wait for this keeper's quotas.
+
+        The SDK's own retries are off under the wrap. `obj` itself stays as it is.
+
+        Args:
+            obj: A LangChain chat model.
+            tenant: Whose calls these are; None takes the tenant of `ratekeeper.tags` at each call.
+            priority: From -10 to 10; larger goes first, without starving the others.
+            timeout: Seconds a call waits for its turn, in place of the keeper's; then QuotaExceededError.
+            agent: Who calls, for estimates and reports; None takes the agent of `ratekeeper.tags`.
+            account: A name for the account in place of its key's fingerprint: two keys of one project then
+                share one quota.
+            stream_usage: Whether streams are made to carry usage; False for servers that reject the option.
+
+        Raises:
+            TypeError: Objects of this type cannot be wrapped; the message says which can.
+            ConfigError: An argument is wrong.
+        """
+        if account is not None and ("/" in account or not account):
+            checks.fail("account", 'a name without "/"', account)
+        if isinstance(priority, bool) or not isinstance(priority, int) or priority not in _PRIORITIES:
+            checks.fail("priority", "a whole number from -10 to 10", priority)
+        for field, value in (("tenant", tenant), ("agent", agent)):
+            if value is not None and not isinstance(value, str):
+                checks.fail(field, "a text", value)
+        wait = self._timeout if timeout is None else checks.seconds(timeout, "timeout")
+        return adapters.wrap(obj, self, Options(tenant, priority, wait, agent, account, stream_usage))
+
+    def gate(self, provider: str, account: str, options: Options | None = None) -> Gate:
+        """The gate of one wrapped object: for adapters, and for calls that no adapter knows.
+
+        Args:
+            provider: The API's name; an unknown one gets the cautious default rules.
+            account: See `providers.account_of`; `options.account` wins over it.
+            options: How the object was wrapped.
+        """
+        options = options or Options(timeout=self._timeout)
+        return Gate(self._desk, get(provider), options.account or account, options, keeper=self._desk.keeper)
+
+    def guard(
+        self,
+        concurrency: int | None = None,
+        *,
+        timeout: Seconds | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Guard:
+        """A decorator around whole jobs, such as a crew's kickoff; for functions and coroutine functions.
+
+        Args:
+            concurrency: How many may run at a time, threads and event loops together, in order of arrival;
+                None for any number. A job that runs for more than an hour gives up its place.
+            timeout: Seconds a job waits for its place; then QuotaExceededError. None waits as long as it
+                takes.
+            tags: Tags for all calls made inside.
+
+        Raises:
+            ConfigError: An argument is wrong.
+        """
+        return Guard(concurrency, timeout=timeout, tags=tags, clock=self._clock)
+
+    def limiter(self, scope: Scope | str) -> RateLimiter:
+        """The limiter of a scope such as ``openai/3f9a0c52e17b/gpt-4o``, made if it is not there yet.
+
+        Raises:
+            ConfigError: The text is no scope.
+        """
+        found = Scope.parse(scope) if isinstance(scope, str) else scope
+        return self._open(found, found.group).limiter
+
+    def status(self) -> KeeperStatus:
+        """Per scope what remains, who waits and why; per model and caller how good the estimates are."""
+        return {
+            "name": self.name,
+            "scopes": {str(scope): lane.limiter.status() for scope, lane in list(self._lanes.items())},
+            "estimates": self._estimator.status(),
+        }
+
+    def scope(self, provider: Provider, account: str, model: str) -> Scope:
+        """The scope of a model's calls: its family if one names it, else the provider's own grouping."""
+        names = Scope(provider.name, account, model).names(model)
+        return Scope(provider.name, account, family_of(self._families, names) or provider.group(model))
+
+    def _lane(self, provider: Provider, account: str, model: str) -> Lane:
+        return self._open(self.scope(provider, account, model), model)
+
+    def _open(self, scope: Scope, model: str) -> Lane:
+        """The lane of a scope; its quota is that of the group's pattern, or else of the first model's."""
+        pattern = best(self._quotas, scope.names(scope.group)) or best(self._quotas, scope.names(model))
+        lane = self._lanes.get(scope) or self._new_lane(scope, pattern)
+        if pattern is not None and pattern != lane.setting:
+            self._notices.conflict(str(scope), model, pattern, lane.setting or "the default")
+        return lane
+
+    def _new_lane(self, scope: Scope, pattern: str | None) -> Lane:
+        with _making:
+            known = self._lanes.get(scope)
+            if known is not None:
+                return known
+            account = self._account(scope)
+            lane = self._lanes[scope] = self._make_lane(scope, pattern, account)
+        if pattern is None and self._default is None and account is None:
+            self._notices.unlimited(str(scope))
+        return lane
+
+    def _make_lane(self, scope: Scope, pattern: str | None, account: RateLimiter | None) -> Lane:
+        quota = (self._default if pattern is None else self._quotas[pattern]) or Quota()
+        # Inside an account the clock and the leases are the account's, and its name comes first.
+        place = (
+            {"name": scope.group, "within": account} if account else {"name": str(scope), **self._outermost}
+        )
+        limiter = RateLimiter(
+            quota.with_headroom(self._headroom), tenants=self._tenants, weights=self._weights, **place
+        )
+
+        def quotas(tenant: str) -> Iterator[Quota]:
+            yield limiter.quota
+            if account is not None:
+                yield account.quota
+            cap = self._tenants.get(tenant) or self._tenants.get(ANY_TENANT)
+            if cap is not None and tenant:
+                yield cap
+
+        return Lane(str(scope), limiter, setting=pattern, quotas=quotas)
+
+    def _account(self, scope: Scope) -> RateLimiter | None:
+        """The limiter of the scope's account, if it has a quota of its own."""
+        name = f"{scope.provider}/{scope.account}"
+        pattern = best(self._account_quotas, (scope.provider, name))
+        if pattern is not None and name not in self._accounts:
+            quota = self._account_quotas[pattern].with_headroom(self._headroom)
+            self._accounts[name] = RateLimiter(quota, name=name, weights=self._weights, **self._outermost)
+        return self._accounts.get(name)
+
+    def __repr__(self) -> str:
+        return f"<ratekeeper.Keeper {self.name!r}: {len(self._lanes)} scopes>"
+
+
+def _quota(value: object, field: str) -> Quota:
+    if not isinstance(value, Quota):
+        checks.fail(field, "a ratekeeper.Quota", value)
+    return value
+
+
+def _hooks(value: Hook | Iterable[Hook]) -> list[Hook]:
+    hooks = list(value) if isinstance(value, Iterable) else [value]
+    for hook in hooks:
+        if isinstance(hook, type) or not any(hasattr(hook, name) for name in EVENTS):
+            checks.fail("hooks", f"a ratekeeper.Hook, with methods such as {', '.join(EVENTS)}", hook)
+    return hooks
+
+
+def _by_name(value: Mapping[str, Quota] | None, field: str) -> dict[str, Quota]:
+    entries = checks.table(value or {}, field)
+    return {name: _quota(entry, f"{field}.{checks.quoted(name)}") for name, entry in entries.items()}
+
+
+def _patterns(value: Mapping[str, Quota] | None, field: str) -> dict[str, Quota]:
+    quotas = _by_name(value, field)
+    for pattern in quotas:
+        checks.quota_pattern(pattern, field)
+    return quotas
+
+
+def _families(value: Mapping[str, Iterable[str]] | None) -> dict[str, tuple[str, ...]]:
+    entries = checks.table(value or {}, "families").items()
+    return {
+        name: checks.family(name, members, f"families.{checks.quoted(name)}") for name, members in entries
+    }

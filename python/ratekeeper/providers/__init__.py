@@ -1,0 +1,65 @@
+"""Facts of one API each: request → amounts, usage → amounts, whose account, what a failure means.
+
+Owns the registry. May import neither an SDK nor a framework, and nothing above it (gate, keeper, adapters).
+
+For adapters:
+    `get("openai")` gives the facts, `account_of(provider, api_key=…, base_url=…)` the account part of the
+    scope, `Request` is what `Gate.call` takes, `Usage` what `Call.settle` takes; `provider.usage(raw)` reads
+    a raw response body.
+"""
+
+from __future__ import annotations
+
+from .account import account_of, fingerprint
+from .anthropic import Anthropic
+from .azure import AzureOpenAI
+from .base import Amounts, Provider, Request, Sizes
+from .failure import Failure, failure_of
+from .openai import OpenAI
+from .others import DeepSeek, Gemini, Groq, Mistral
+from .usage import Usage, read_usage
+
+__all__ = [
+    "Amounts",
+    "Failure",
+    "Provider",
+    "Request",
+    "Sizes",
+    "Usage",
+    "account_of",
+    "failure_of",
+    "fingerprint",
+    "get",
+    "names",
+    "read_usage",
+]
+
+_PROVIDERS: dict[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        OpenAI(),
+        AzureOpenAI(),
+        Anthropic(),
+        Gemini(),
+        Groq(),
+        Mistral(),
+        DeepSeek(),
+        Provider(),
+    )
+}
+
+
+def get(name: str) -> Provider:
+    """The facts of a provider by name; an unknown one gets the cautious default under its own name."""
+    known = _PROVIDERS.get(name)
+    if known is not None:
+        return known
+    other = Provider()
+    other.name = name
+    # setdefault: two threads that meet here must get the same object.
+    return _PROVIDERS.setdefault(name, other)
+
+
+def names() -> list[str]:
+    """The providers whose rules are known."""
+    return sorted(_PROVIDERS)

@@ -1,0 +1,40 @@
+"""The shapes of what `status()` returns: plain dictionaries, ready for JSON. Types only."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+DimensionName = Literal["requests", "tokens", "input_tokens", "output_tokens"]
+
+
+class LimitStatus(TypedDict):
+    """One limit as it stands; times in seconds."""
+
+    dimension: DimensionName
+    per: float
+    limit: int
+    burst: int
+    remaining: int  # of the burst; negative for a debt
+    reset: float  # until the burst is whole again
+
+
+class HeadStatus(TypedDict):
+    """Why the head of the queue waits."""
+
+    tenant: str
+    scope: str  # whose quota has no room
+    dimension: str
+    ready_in: float | None  # None: until somebody gives a permit back
+
+
+class Status(TypedDict):
+    """A limiter as it stands."""
+
+    name: str
+    limits: list[LimitStatus]
+    concurrency: int | None
+    in_flight: int
+    waiting: int  # all that need this quota, also through limiters inside it
+    waiting_by_tenant: dict[str, int]
+    head: HeadStatus | None
+    within: Status | None  # the enclosing limiter

@@ -1,0 +1,62 @@
+"""The fake provider as an ASGI application: which path is which vendor and format.
+
+Owns the routes. Loaded only when a provider starts, since it imports Starlette.
+"""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette  # noqa: TID253
+from starlette.requests import ClientDisconnect, Request  # noqa: TID253
+from starlette.routing import BaseRoute, Route  # noqa: TID253
+from starlette.types import Receive, Scope, Send  # noqa: TID253
+
+from ratekeeper.testing.control import control_routes
+from ratekeeper.testing.exchange import Exchange
+from ratekeeper.testing.line import Line
+from ratekeeper.testing.state import State
+from ratekeeper.testing.wire.anthropic import Anthropic
+from ratekeeper.testing.wire.azure import Azure, AzureChat
+from ratekeeper.testing.wire.call import Format, Vendor
+from ratekeeper.testing.wire.chat import Chat
+from ratekeeper.testing.wire.embeddings import Embeddings
+from ratekeeper.testing.wire.messages import Messages
+from ratekeeper.testing.wire.openai import OpenAI
+from ratekeeper.testing.wire.responses import Responses
+
+
+class Endpoint:
+    """One path of one vendor, as an ASGI application: Starlette's wrapper of a function costs more."""
+
+    def __init__(self, state: State, vendor: Vendor, body_format: Format) -> None:
+        self._state, self._vendor, self._format = state, vendor, body_format
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the request and hand it to an exchange."""
+        request = Request(scope, receive)
+        try:
+            raw = await request.body()
+        except ClientDisconnect:
+            return  # nobody is left to answer, and nothing was asked yet
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        exchange = Exchange(self._state, self._vendor, self._format, Line(receive, send), headers)
+        await exchange.run(raw, scope["path_params"].get("deployment"))
+
+
+def make_app(state: State) -> Starlette:
+    """The application over a provider's state."""
+    openai, azure, anthropic = OpenAI(), Azure(), Anthropic()
+    chat, responses, embeddings = Chat(), Responses(), Embeddings()
+    paths: list[tuple[str, Vendor, Format]] = [
+        ("/v1/chat/completions", openai, chat),
+        ("/v1/responses", openai, responses),
+        ("/v1/messages", anthropic, Messages()),
+        ("/v1/embeddings", openai, embeddings),
+        ("/openai/deployments/{deployment}/chat/completions", azure, AzureChat()),
+        ("/openai/deployments/{deployment}/embeddings", azure, embeddings),
+        ("/openai/v1/chat/completions", azure, AzureChat()),
+        ("/openai/v1/responses", azure, responses),
+        ("/openai/v1/embeddings", azure, embeddings),
+        ("/openai/responses", azure, responses),
+    ]
+    routes: list[BaseRoute] = [Route(p, Endpoint(state, v, f), methods=["POST"]) for p, v, f in paths]
+    return Starlette(routes=[*routes, *control_routes(state)])

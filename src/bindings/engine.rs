@@ -1,0 +1,179 @@
+//! What a hub can wait for: a limiter or a throttle, behind one face.
+
+use std::sync::Arc;
+
+use super::waiter::Waiter;
+use crate::clock::Time;
+use crate::error::Result;
+use crate::limiter::{self, Admission, Limiter, Request};
+use crate::queue::{ClassId, Ticket};
+use crate::quota::Amounts;
+use crate::store::Path;
+use crate::throttle::{self, Throttle, Turn};
+
+/// Who decides.
+pub(super) enum Engine {
+    Limiter(Limiter<Arc<Waiter>>),
+    Throttle(Throttle<Arc<Waiter>>),
+}
+
+/// What a caller asks for.
+pub(super) enum Ask {
+    Limiter { class: ClassId, path: Path, tenant: Option<Box<str>>, priority: i8, amounts: Amounts },
+    Throttle { key: Box<str> },
+}
+
+/// What a caller got.
+#[derive(Clone)]
+pub(super) enum Grant {
+    Lease(limiter::Lease),
+    Turn(Box<str>),
+}
+
+/// Where a caller waits.
+pub(super) enum Place {
+    Queue(Ticket),
+    Line(throttle::Place),
+}
+
+/// Whether a caller may go.
+pub(super) enum Start {
+    Now(Grant),
+    Later {
+        place: Place,
+        /// Whether pumping now may start it, or refuse it.
+        poll_now: bool,
+    },
+}
+
+/// Who waits no longer, and when to look again.
+pub(super) type Poll = (Vec<(Arc<Waiter>, Result<Grant>)>, Option<Time>);
+
+impl Engine {
+    pub(super) fn now(&self) -> Time {
+        match self {
+            Self::Limiter(limiter) => limiter.now(),
+            Self::Throttle(throttle) => throttle.now(),
+        }
+    }
+
+    pub(super) fn start(
+        &self,
+        ask: &Ask,
+        deadline: Option<Time>,
+        waiter: impl FnOnce() -> Arc<Waiter>,
+    ) -> Result<Start> {
+        match (self, ask) {
+            (Self::Limiter(limiter), Ask::Limiter { .. }) => {
+                match limiter.acquire(&request(ask, deadline), waiter)? {
+                    Admission::Granted(lease) => Ok(Start::Now(Grant::Lease(lease))),
+                    Admission::Queued { ticket, poll_now } => {
+                        Ok(Start::Later { place: Place::Queue(ticket), poll_now })
+                    }
+                }
+            }
+            (Self::Throttle(throttle), Ask::Throttle { key }) => {
+                match throttle.acquire(key, deadline, waiter)? {
+                    Turn::Now => Ok(Start::Now(Grant::Turn(key.clone()))),
+                    Turn::Later(place) => Ok(Start::Later { place: Place::Line(place), poll_now: false }),
+                }
+            }
+            _ => unreachable!("an engine is asked for what it gives"),
+        }
+    }
+
+    pub(super) fn try_start(&self, ask: &Ask) -> Result<Grant> {
+        match (self, ask) {
+            (Self::Limiter(limiter), Ask::Limiter { .. }) => {
+                limiter.try_acquire(&request(ask, None)).map(Grant::Lease)
+            }
+            _ => unreachable!("a throttle is tried by its key"),
+        }
+    }
+
+    pub(super) fn poll(&self) -> Poll {
+        match self {
+            Self::Limiter(limiter) => {
+                let poll = limiter.poll();
+                let done = poll.done.into_iter().map(|(waiter, result)| (waiter, result.map(Grant::Lease)));
+                (done.collect(), poll.wake_at)
+            }
+            Self::Throttle(throttle) => {
+                let (turns, wake_at) = throttle.poll();
+                let done = turns.into_iter().map(|(key, waiter)| (waiter, Ok(Grant::Turn((*key).into()))));
+                (done.collect(), wake_at)
+            }
+        }
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Time> {
+        match self {
+            Self::Limiter(limiter) => limiter.wake_at(),
+            Self::Throttle(throttle) => throttle.wake_at(),
+        }
+    }
+
+    /// Gives a place up; what was in it is dropped by the caller, outside all locks.
+    pub(super) fn cancel(&self, place: &Place) -> Option<Arc<Waiter>> {
+        match (self, place) {
+            (Self::Limiter(limiter), Place::Queue(ticket)) => limiter.cancel(*ticket),
+            (Self::Throttle(throttle), Place::Line(place)) => throttle.cancel(place),
+            _ => None,
+        }
+    }
+
+    /// Ends a grant: `actual` replaces what was reserved, None keeps it. A turn has nothing to end.
+    pub(super) fn end(&self, grant: &Grant, actual: Option<&Amounts>) -> Result<()> {
+        match (self, grant) {
+            (Self::Limiter(limiter), Grant::Lease(lease)) => {
+                limiter.settle(lease, actual.unwrap_or(lease.amounts()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets a grant's expiry anew.
+    pub(super) fn renew(&self, grant: &Grant) -> Result<()> {
+        match (self, grant) {
+            (Self::Limiter(limiter), Grant::Lease(lease)) => limiter.renew(lease),
+            _ => Ok(()),
+        }
+    }
+
+    /// Undoes a grant whose caller has gone; returns who gets it instead, if that is settled already.
+    pub(super) fn give_back(&self, grant: &Grant) -> Option<(Arc<Waiter>, Grant)> {
+        match (self, grant) {
+            (Self::Limiter(limiter), Grant::Lease(lease)) => {
+                // A lease that has expired meanwhile has nothing left to give back.
+                limiter.settle(lease, &Amounts::default()).ok();
+                None
+            }
+            (Self::Throttle(throttle), Grant::Turn(key)) => {
+                throttle.hand_on(key).map(|waiter| (waiter, Grant::Turn(key.clone())))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        match self {
+            Self::Limiter(limiter) => limiter.has_waiting(),
+            Self::Throttle(throttle) => throttle.wake_at().is_some(),
+        }
+    }
+
+    pub(super) fn forget(&self) -> Vec<Arc<Waiter>> {
+        match self {
+            Self::Limiter(limiter) => limiter.forget(),
+            Self::Throttle(throttle) => throttle.forget(),
+        }
+    }
+}
+
+fn request(ask: &Ask, deadline: Option<Time>) -> Request<'_> {
+    let Ask::Limiter { class, path, tenant, priority, amounts } = ask else {
+        unreachable!("only limiters take requests")
+    };
+    let (class, priority, amounts) = (*class, *priority, *amounts);
+    Request { class, path, tenant: tenant.as_deref().unwrap_or(""), priority, amounts, deadline }
+}

@@ -1,0 +1,35 @@
+//! The Python module: extract, decide in the core, wrap. The only folder that may name pyo3.
+//!
+//! Everything here runs with the interpreter attached, and the core's locks are taken only then, never across a call into Python:
+//! a fork cannot find them held, and a finaliser that settles a lease cannot deadlock.
+
+mod claim;
+mod clock;
+mod convert;
+mod engine;
+mod estimate;
+mod hub;
+mod lease;
+mod limiter;
+mod loops;
+mod quota;
+mod semaphore;
+mod status;
+mod threads;
+mod throttle;
+mod waiter;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<clock::ManualClock>()?;
+    module.add_class::<estimate::Estimator>()?;
+    module.add_class::<lease::Lease>()?;
+    module.add_class::<limiter::RateLimiter>()?;
+    module.add_class::<quota::Limit>()?;
+    module.add_class::<quota::Quota>()?;
+    module.add_class::<semaphore::Semaphore>()?;
+    module.add_class::<throttle::Throttle>()?;
+    hub::forget_parent_after_fork(module.py())
+}

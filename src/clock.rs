@@ -1,0 +1,92 @@
+//! The one place that reads time. Everything else is told what time it is.
+//! No calendar and no time zones: times count from the clock's own origin.
+
+use std::ops::Add;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A point in time, in nanoseconds since its clock's origin. Times of different clocks do not compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(u64);
+
+impl Time {
+    /// The clock's origin.
+    pub const ZERO: Self = Self(0);
+    /// Later than any time a clock tells.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The time that lies `nanos` nanoseconds after the origin.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    #[must_use]
+    pub const fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, length: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Tells the time. It never runs backwards.
+pub trait Clock: Send + Sync {
+    /// The present time.
+    fn now(&self) -> Time;
+}
+
+/// The machine's monotonic clock, counted from its first use in this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+    fn now(&self) -> Time {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        let elapsed = ORIGIN.get_or_init(Instant::now).elapsed();
+        Time::ZERO + elapsed
+    }
+}
+
+/// A clock that moves only when told to, so that a day of traffic is tested in milliseconds.
+///
+/// ```
+/// use ratekeeper::clock::{Clock, ManualClock, Time};
+/// let clock = ManualClock::default();
+/// clock.advance(std::time::Duration::from_nanos(5));
+/// assert_eq!(clock.now(), Time::from_nanos(5));
+/// ```
+#[derive(Debug, Default)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    /// Moves the clock forward.
+    pub fn advance(&self, length: Duration) {
+        self.advance_to(self.now() + length);
+    }
+
+    /// Moves the clock to `time`; never back.
+    pub fn advance_to(&self, time: Time) {
+        self.0.fetch_max(time.nanos(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Time {
+        Time(self.0.load(Ordering::SeqCst))
+    }
+}

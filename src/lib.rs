@@ -1,0 +1,31 @@
+//! The native core of ratekeeper: who may call a model now, who has to wait, and until when.
+//!
+//! The core answers, it never sleeps: every decision is a pure step of (state, request, now). Time and waiting are the
+//! caller's, so that a day of traffic runs in a test in milliseconds.
+//!
+//! | word | means |
+//! |---|---|
+//! | quota | what the provider grants: amounts per period, burst, concurrency |
+//! | scope | whose quota: provider, account, quota group |
+//! | bucket | the state of one dimension of a quota |
+//! | amount | what a call asks of each bucket |
+//! | reserve, lease, settle, release | estimate taken; live claim with an expiry; real usage replaces it; given back |
+//! | permit | one concurrency slot |
+//! | decision | Granted, Wait or Never |
+//!
+//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`estimate`] → [`store`] → [`bucket`], [`queue`], [`semaphore`] →
+//! [`quota`] → [`error`], [`clock`].
+
+pub mod bucket;
+pub mod clock;
+pub mod error;
+pub mod estimate;
+pub mod limiter;
+pub mod queue;
+pub mod quota;
+pub mod semaphore;
+pub mod store;
+pub mod throttle;
+
+#[cfg(feature = "python")]
+mod bindings;

@@ -1,0 +1,355 @@
+//! One limiter: a tree of scopes, the leases on them, and the queue of those who wait.
+//! It answers and never sleeps: waiting, and waking who waits, is the caller's business ([`Limiter::poll`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::clock::Time;
+use crate::error::{Error, Result, Shortage};
+use crate::queue::{Call, ClassId, NOBODY, Queue, TenantId, Ticket};
+use crate::quota::{Amounts, Dimension, Quota};
+use crate::store::{Blocked, Decision, LeaseId, Path, ScopeId, ScopeStatus, Store};
+
+/// A live claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    id: LeaseId,
+    tenant: TenantId,
+    amounts: Amounts,
+}
+
+impl Lease {
+    /// What was reserved.
+    #[must_use]
+    pub const fn amounts(&self) -> &Amounts {
+        &self.amounts
+    }
+}
+
+/// What a caller asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its class, from [`Limiter::class`].
+    pub class: ClassId,
+    /// All scopes it falls under: its class's and its tenant's caps.
+    pub path: &'a Path,
+    /// Whose share of the quota it takes; empty for nobody in particular.
+    pub tenant: &'a str,
+    /// Steps of head start among the calls of its tenant.
+    pub priority: i8,
+    /// What it asks.
+    pub amounts: Amounts,
+    /// When it would rather be refused.
+    pub deadline: Option<Time>,
+}
+
+/// The answer to [`Limiter::acquire`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Go.
+    Granted(Lease),
+    /// Wait; [`Limiter::poll`] will tell.
+    Queued {
+        /// The place.
+        ticket: Ticket,
+        /// Whether polling now may start it or refuse it: it is the first of its class, or its deadline is now.
+        poll_now: bool,
+    },
+}
+
+/// What [`Limiter::poll`] found.
+#[derive(Debug)]
+pub struct Poll<W> {
+    /// Who waits no longer, in the order of admission: with a lease, or refused.
+    pub done: Vec<(W, Result<Lease>)>,
+    /// When to poll again though nobody gives anything back.
+    pub wake_at: Option<Time>,
+}
+
+/// A scope as it stands, with those who wait for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The scope's buckets and permits.
+    pub scope: ScopeStatus,
+    /// Calls waiting that fall under the scope, by tenant.
+    pub waiting: BTreeMap<Arc<str>, usize>,
+    /// Why the head of the queue waits.
+    pub head: Option<Head>,
+    /// When this was.
+    pub now: Time,
+}
+
+/// What the head of the queue waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Whose call it is.
+    pub tenant: Arc<str>,
+    /// The scope without room.
+    pub scope: Arc<str>,
+    /// Its dimension without room.
+    pub dimension: Dimension,
+    /// When there is room; None where that depends on a permit somebody holds.
+    pub ready_at: Option<Time>,
+}
+
+/// All buckets and permits of a tree of scopes, decided about at once.
+pub struct Limiter<W> {
+    store: Arc<dyn Store>,
+    queue: Mutex<Queue<W>>,
+    /// Whether settling has to look at the queue.
+    is_watched: AtomicBool,
+}
+
+impl<W> Limiter<W> {
+    /// A limiter on that store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, queue: Mutex::new(Queue::default()), is_watched: AtomicBool::new(false) }
+    }
+
+    /// The store's time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.store.now()
+    }
+
+    /// Makes a scope known, or sets its quota anew; poll afterwards.
+    pub fn configure(&self, name: &str, quota: &Quota) -> ScopeId {
+        self.store.configure(name, quota)
+    }
+
+    /// Makes the cap of a tenant known, for as long as it is in use.
+    pub fn cap(&self, name: &str, quota: &Quota) -> ScopeId {
+        let queue = self.queue.lock();
+        self.store.cap(name, quota, &|scope| queue.is_awaited(scope))
+    }
+
+    /// The scope of that name, if it is known.
+    #[must_use]
+    pub fn known(&self, name: &str) -> Option<ScopeId> {
+        self.store.known(name)
+    }
+
+    /// The class of calls that fall under that path.
+    pub fn class(&self, path: Path) -> ClassId {
+        self.queue.lock().class(path)
+    }
+
+    /// Sets a tenant's share relative to the others', which have 1.
+    pub fn set_weight(&self, name: &str, weight: f64) {
+        let mut queue = self.queue.lock();
+        queue.set_weight(name, weight);
+        self.watch(&queue);
+    }
+
+    /// Starts a call now, or gives it a place in the queue.
+    ///
+    /// # Errors
+    /// [`Error::NeverFits`] at once for a call too large, [`Error::QuotaExceeded`] for one that cannot start before its deadline.
+    pub fn acquire(&self, request: &Request<'_>, waiter: impl FnOnce() -> W) -> Result<Admission> {
+        if let Some(lease) = self.start_alone(request)? {
+            return Ok(Admission::Granted(lease));
+        }
+        let mut queue = self.queue.lock();
+        let call = call_of(&mut queue, request);
+        let reason = match self.start(&mut queue, &call)? {
+            Ok(lease) => {
+                self.watch(&queue);
+                return Ok(Admission::Granted(lease));
+            }
+            Err(reason) => reason,
+        };
+        let now = self.store.now();
+        if let Some(last) = self.store.earliest(&call.path, &queue.ahead_of(&call), &call.amounts)? {
+            self.refuse_if_late(&call, &last, now)?;
+        }
+        let is_due = call.deadline.is_some_and(|deadline| deadline <= now);
+        let (ticket, is_head) = queue.push(call, waiter(), now, reason);
+        self.watch(&queue);
+        Ok(Admission::Queued { ticket, poll_now: is_head || is_due })
+    }
+
+    /// Starts a call now or not at all; it passes nobody who waits for the same.
+    ///
+    /// # Errors
+    /// [`Error::NeverFits`], or [`Error::QuotaExceeded`] if it would have to wait.
+    pub fn try_acquire(&self, request: &Request<'_>) -> Result<Lease> {
+        let mut queue = self.queue.lock();
+        let call = call_of(&mut queue, request);
+        let started = self.start(&mut queue, &call)?;
+        self.watch(&queue);
+        if started.is_err() {
+            self.store.earliest(&call.path, &Amounts::default(), &call.amounts)?;
+        }
+        started.map_err(|reason| Error::QuotaExceeded(self.shortage(&reason, self.store.now())))
+    }
+
+    /// Lets everybody start who can, and tells when to ask again.
+    pub fn poll(&self) -> Poll<W> {
+        let mut queue = self.queue.lock();
+        let mut done = Vec::new();
+        // Whoever starts falls behind in the order of every class, which may bring somebody else to the head of one that was
+        // asked already; so rounds go on until one changes nothing.
+        loop {
+            let before = done.len();
+            self.run_round(&mut queue, &mut done);
+            self.refuse_overdue(&mut queue, &mut done);
+            if done.len() == before {
+                break;
+            }
+        }
+        self.watch(&queue);
+        Poll { done, wake_at: queue.wake_at() }
+    }
+
+    /// When to poll though nobody gives anything back; None while nobody waits.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Time> {
+        self.queue.lock().wake_at()
+    }
+
+    /// Takes a waiting call out, and tells whether it was still waiting; poll afterwards.
+    pub fn cancel(&self, ticket: Ticket) -> Option<W> {
+        let mut queue = self.queue.lock();
+        let (_, waiter) = queue.remove(ticket)?;
+        self.watch(&queue);
+        Some(waiter)
+    }
+
+    /// Ends a lease with what was really used; poll afterwards if [`Limiter::has_waiting`].
+    ///
+    /// # Errors
+    /// [`Error::LeaseEnded`] if it is over.
+    pub fn settle(&self, lease: &Lease, actual: &Amounts) -> Result<()> {
+        self.store.settle(lease.id, actual).map_err(Error::LeaseEnded)?;
+        if *actual != lease.amounts && self.is_watched.load(Ordering::Acquire) {
+            self.queue.lock().correct(lease.tenant, &lease.amounts, actual);
+        }
+        Ok(())
+    }
+
+    /// Sets a lease's expiry anew.
+    ///
+    /// # Errors
+    /// [`Error::LeaseEnded`] if it is over.
+    pub fn renew(&self, lease: &Lease) -> Result<()> {
+        self.store.renew(lease.id).map_err(Error::LeaseEnded)
+    }
+
+    /// Whether anybody waits.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        self.is_watched.load(Ordering::Acquire) && !self.queue.lock().is_empty()
+    }
+
+    /// A scope as it stands, and the calls that wait and fall under it.
+    #[must_use]
+    pub fn status(&self, scope: ScopeId) -> Status {
+        let queue = self.queue.lock();
+        let head = queue.head(scope).map(|(tenant, blocked)| Head {
+            tenant,
+            scope: self.store.status(blocked.scope).name,
+            dimension: blocked.dimension,
+            ready_at: blocked.ready_at,
+        });
+        Status { scope: self.store.status(scope), waiting: queue.waiting(scope), head, now: self.store.now() }
+    }
+
+    /// Drops all leases and all who wait, and returns these: in a forked child they are the parent's.
+    pub fn forget(&self) -> Vec<W> {
+        self.store.forget_leases();
+        self.queue.lock().clear()
+    }
+
+    /// The short way while nobody waits and no tenants are told apart: without the queue. None if that is not so, or has no room.
+    fn start_alone(&self, request: &Request<'_>) -> Result<Option<Lease>> {
+        if !request.tenant.is_empty() || self.is_watched.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        match self.store.reserve(request.path, &request.amounts) {
+            Decision::Granted(id) => Ok(Some(Lease { id, tenant: NOBODY, amounts: request.amounts })),
+            Decision::Never(misfit) => Err(Error::NeverFits(misfit)),
+            Decision::Wait(_) => Ok(None),
+        }
+    }
+
+    fn start(&self, queue: &mut Queue<W>, call: &Call) -> Result<std::result::Result<Lease, Blocked>> {
+        if let Some(obstacle) = queue.obstacle(&call.path) {
+            return Ok(Err(obstacle));
+        }
+        match self.store.reserve(&call.path, &call.amounts) {
+            Decision::Granted(id) => {
+                queue.charge(call.tenant, &call.amounts);
+                Ok(Ok(Lease { id, tenant: call.tenant, amounts: call.amounts }))
+            }
+            Decision::Wait(reason) => Ok(Err(reason)),
+            Decision::Never(misfit) => Err(Error::NeverFits(misfit)),
+        }
+    }
+
+    fn run_round(&self, queue: &mut Queue<W>, done: &mut Vec<(W, Result<Lease>)>) {
+        let round = queue.start_round();
+        while let Some((ticket, call)) = queue.next(&round) {
+            let outcome = match self.store.reserve(&call.path, &call.amounts) {
+                Decision::Granted(id) => Ok(Lease { id, tenant: call.tenant, amounts: call.amounts }),
+                Decision::Never(misfit) => Err(Error::NeverFits(misfit)),
+                Decision::Wait(reason) => match self.refuse_if_late(call, &reason, self.store.now()) {
+                    Ok(()) => {
+                        queue.block(&round, reason);
+                        continue;
+                    }
+                    Err(refusal) => Err(refusal),
+                },
+            };
+            if let Ok(lease) = &outcome {
+                queue.charge(lease.tenant, &lease.amounts);
+            }
+            let (_, waiter) = queue.remove(ticket).expect("the call just asked about waits");
+            done.push((waiter, outcome));
+        }
+    }
+
+    fn refuse_overdue(&self, queue: &mut Queue<W>, done: &mut Vec<(W, Result<Lease>)>) {
+        let now = self.store.now();
+        while let Some((ticket, reason)) = queue.overdue(now) {
+            let (_, waiter) = queue.remove(ticket).expect("an overdue call waits");
+            done.push((waiter, Err(Error::QuotaExceeded(self.shortage(&reason, now)))));
+        }
+    }
+
+    fn refuse_if_late(&self, call: &Call, blocked: &Blocked, now: Time) -> Result<()> {
+        match (call.deadline, blocked.ready_at) {
+            (Some(deadline), _) if deadline <= now => Err(Error::QuotaExceeded(self.shortage(blocked, now))),
+            (Some(deadline), Some(ready_at)) if deadline < ready_at => {
+                Err(Error::QuotaExceeded(self.shortage(blocked, now)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn shortage(&self, blocked: &Blocked, now: Time) -> Shortage {
+        Shortage {
+            scope: self.store.status(blocked.scope).name,
+            dimension: blocked.dimension,
+            retry_after: blocked.ready_at.map(|ready_at| ready_at.since(now)),
+        }
+    }
+
+    fn watch(&self, queue: &Queue<W>) {
+        self.is_watched.store(queue.has_tenants() || !queue.is_empty(), Ordering::Release);
+    }
+}
+
+fn call_of<W>(queue: &mut Queue<W>, request: &Request<'_>) -> Call {
+    Call {
+        class: request.class,
+        path: *request.path,
+        tenant: queue.tenant(request.tenant),
+        priority: request.priority,
+        amounts: request.amounts,
+        deadline: request.deadline,
+    }
+}

@@ -1,0 +1,298 @@
+//! The fair queue of waiting calls: who is asked about next.
+//! Pure: no clock, no store. Whether there is room is not its business; it is told what is blocked.
+//!
+//! Tenants share by a virtual token counter (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): whoever was served
+//! the least weighted tokens is next. A tenant that comes back from idling starts level with the last one served, so idleness earns no credit
+//! (start-time fair queueing). Inside a tenant the order is that of arrival; a priority is a head start of [`PRIORITY_HEAD_START`] a
+//! step, so that nobody who waits is overtaken for ever.
+//!
+//! Calls with the same scopes form a class. When the head of a class finds a scope of the whole class blocked, nobody of
+//! that class passes it, however small; a tenant blocked by a cap of its own is passed over.
+
+mod flows;
+mod tenants;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::quota::Amounts;
+use crate::store::{Blocked, Path, ScopeId};
+
+use flows::{Class, Rank};
+use tenants::Tenants;
+pub use tenants::{NOBODY, TenantId};
+
+/// What one step of priority is worth.
+pub const PRIORITY_HEAD_START: Duration = Duration::from_secs(10);
+
+/// Calls that fall under the same scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassId(usize);
+
+/// The place of a waiting call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket {
+    slot: u32,
+    generation: u32,
+}
+
+/// A call that waits or is about to.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its class.
+    pub class: ClassId,
+    /// All scopes it falls under: its class's and its tenant's caps.
+    pub path: Path,
+    /// Whose share of the quota it takes.
+    pub tenant: TenantId,
+    /// Steps of head start among the calls of its tenant.
+    pub priority: i8,
+    /// What it asks.
+    pub amounts: Amounts,
+    /// When it would rather be refused.
+    pub deadline: Option<Time>,
+}
+
+struct Entry<W> {
+    call: Call,
+    rank: Rank,
+    waiter: W,
+}
+
+struct Slot<W> {
+    generation: u32,
+    entry: Option<Entry<W>>,
+}
+
+/// All waiting calls, each with a `W` by which its caller is told.
+pub struct Queue<W> {
+    tenants: Tenants,
+    classes: Vec<Class>,
+    by_path: HashMap<Path, ClassId>,
+    slots: Vec<Slot<W>>,
+    free: Vec<u32>,
+    deadlines: BTreeSet<(Time, Ticket)>,
+    blocked: BTreeMap<ScopeId, Blocked>,
+    arrivals: u64,
+}
+
+impl<W> Default for Queue<W> {
+    fn default() -> Self {
+        Self {
+            tenants: Tenants::default(),
+            classes: Vec::new(),
+            by_path: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            deadlines: BTreeSet::new(),
+            blocked: BTreeMap::new(),
+            arrivals: 0,
+        }
+    }
+}
+
+impl<W> Queue<W> {
+    /// The class of the calls with that path.
+    pub fn class(&mut self, path: Path) -> ClassId {
+        let next = ClassId(self.classes.len());
+        let id = *self.by_path.entry(path).or_insert(next);
+        if id == next {
+            self.classes.push(Class::new(path));
+        }
+        id
+    }
+
+    /// The tenant of that name, which is nobody in particular if it is empty.
+    pub fn tenant(&mut self, name: &str) -> TenantId {
+        self.tenants.intern(name)
+    }
+
+    /// Sets a tenant's share relative to the others', which have 1.
+    pub fn set_weight(&mut self, name: &str, weight: f64) {
+        self.tenants.set_weight(name, weight);
+    }
+
+    /// Calls waiting.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls waiting that fall under a scope, by tenant.
+    #[must_use]
+    pub fn waiting(&self, scope: ScopeId) -> BTreeMap<Arc<str>, usize> {
+        let mut counts = BTreeMap::new();
+        for (tenant, count) in self.classes_under(scope).flat_map(Class::waiting) {
+            *counts.entry(self.tenants.name(tenant)).or_default() += count;
+        }
+        counts
+    }
+
+    /// What stands in the way of a call of that path, if anything does: somebody before it waits for one of its scopes.
+    #[must_use]
+    pub fn obstacle(&self, path: &Path) -> Option<Blocked> {
+        path.scopes().iter().find_map(|scope| self.blocked.get(scope)).copied()
+    }
+
+    /// The fairest of the calls that fall under a scope: its tenant, and what it waits for.
+    #[must_use]
+    pub fn head(&self, scope: ScopeId) -> Option<(Arc<str>, Blocked)> {
+        let (_, _, ticket) = self.classes_under(scope).filter_map(Class::first).min()?;
+        let call = &entry_of(&self.slots, ticket).call;
+        Some((self.tenants.name(call.tenant), self.obstacle(&call.path)?))
+    }
+
+    /// When somebody has to look again though nothing was given back: the head may have room, or a deadline is over.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Time> {
+        let room = self.blocked.values().map(|blocked| blocked.ask_again_at).min();
+        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        [room, deadline].into_iter().flatten().min()
+    }
+
+    /// What the calls that surely stand before a newcomer of this kind ask for together.
+    #[must_use]
+    pub fn ahead_of(&self, call: &Call) -> Amounts {
+        self.classes[call.class.0].ahead(call.tenant, call.priority)
+    }
+
+    /// Puts a call at its place, for the reason it found; tells whether that is the first place of its class.
+    pub fn push(&mut self, call: Call, waiter: W, now: Time, reason: Blocked) -> (Ticket, bool) {
+        self.blocked.entry(reason.scope).or_insert(reason);
+        self.arrivals += 1;
+        let rank = Rank::new(now, call.priority, self.arrivals);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, entry: None });
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 waiting calls")
+        });
+        let ticket = Ticket { slot, generation: self.slots[slot as usize].generation };
+        let counter = self.tenants.enter(call.tenant);
+        self.classes[call.class.0].push(&call, counter, rank, ticket);
+        if let Some(deadline) = call.deadline {
+            self.deadlines.insert((deadline, ticket));
+        }
+        let is_head = self.classes[call.class.0].first().is_some_and(|(_, _, first)| first == ticket);
+        self.slots[slot as usize].entry = Some(Entry { call, rank, waiter });
+        (ticket, is_head)
+    }
+
+    /// Takes a call out, wherever it stands; None if it does not wait any more.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<(Call, W)> {
+        let slot =
+            self.slots.get_mut(ticket.slot as usize).filter(|slot| slot.generation == ticket.generation)?;
+        let entry = slot.entry.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(ticket.slot);
+        let call = &entry.call;
+        let counter = self.tenants.leave(call.tenant);
+        self.classes[call.class.0].remove(call, counter, entry.rank);
+        if let Some(deadline) = call.deadline {
+            self.deadlines.remove(&(deadline, ticket));
+        }
+        if self.is_empty() {
+            self.blocked.clear();
+        }
+        Some((entry.call, entry.waiter))
+    }
+
+    /// Takes out everybody.
+    pub fn clear(&mut self) -> Vec<W> {
+        let tickets: Vec<Ticket> = (0..)
+            .zip(&self.slots)
+            .filter(|(_, slot)| slot.entry.is_some())
+            .map(|(index, slot)| Ticket { slot: index, generation: slot.generation })
+            .collect();
+        tickets.into_iter().filter_map(|ticket| self.remove(ticket)).map(|(_, waiter)| waiter).collect()
+    }
+
+    /// Books what a call takes of its tenant's share, when it starts.
+    pub fn charge(&mut self, tenant: TenantId, amounts: &Amounts) {
+        if let Some((before, after)) = self.tenants.charge(tenant, amounts) {
+            self.reorder(tenant, before, after);
+        }
+    }
+
+    /// Corrects a tenant's share by what the call really took.
+    pub fn correct(&mut self, tenant: TenantId, reserved: &Amounts, actual: &Amounts) {
+        if let Some((before, after)) = self.tenants.correct(tenant, reserved, actual) {
+            self.reorder(tenant, before, after);
+        }
+    }
+
+    /// Whether tenants are told apart at all, so that corrections have an effect.
+    #[must_use]
+    pub fn has_tenants(&self) -> bool {
+        self.tenants.are_named()
+    }
+
+    /// The first call whose deadline is over, and what it waited for.
+    #[must_use]
+    pub fn overdue(&self, now: Time) -> Option<(Ticket, Blocked)> {
+        let &(_, ticket) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        let obstacle = self.obstacle(&entry_of(&self.slots, ticket).call.path);
+        Some((ticket, obstacle.expect("whoever waits after a round is held up by something")))
+    }
+
+    /// Starts a round of asking: forgets what was blocked.
+    pub fn start_round(&mut self) -> Round {
+        self.blocked.clear();
+        for class in &mut self.classes {
+            class.rewind();
+        }
+        Round(())
+    }
+
+    /// The fairest call of those that no blocked scope holds up.
+    pub fn next(&mut self, _: &Round) -> Option<(Ticket, &Call)> {
+        let Self { classes, blocked, slots, .. } = self;
+        let is_held_up = |ticket: Ticket| {
+            entry_of(slots, ticket).call.path.scopes().iter().any(|scope| blocked.contains_key(scope))
+        };
+        let heads = classes.iter_mut().filter_map(|class| {
+            let is_closed = class.path().scopes().iter().any(|scope| blocked.contains_key(scope));
+            if is_closed { None } else { class.head(is_held_up) }
+        });
+        let (_, _, ticket) = heads.min()?;
+        Some((ticket, &entry_of(slots, ticket).call))
+    }
+
+    /// Notes that the call just asked about has no room.
+    pub fn block(&mut self, _: &Round, reason: Blocked) {
+        self.blocked.insert(reason.scope, reason);
+    }
+
+    /// Whether anybody who waits falls under that scope.
+    #[must_use]
+    pub fn is_awaited(&self, scope: ScopeId) -> bool {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.entry.as_ref())
+            .any(|entry| entry.call.path.scopes().contains(&scope))
+    }
+
+    fn classes_under(&self, scope: ScopeId) -> impl Iterator<Item = &Class> {
+        self.classes.iter().filter(move |class| class.path().scopes().contains(&scope))
+    }
+
+    fn reorder(&mut self, tenant: TenantId, before: u64, after: u64) {
+        for class in &mut self.classes {
+            class.reorder(tenant, before, after);
+        }
+    }
+}
+
+/// One round of asking, from [`Queue::start_round`] until nobody is left to ask.
+#[derive(Debug)]
+pub struct Round(());
+
+fn entry_of<W>(slots: &[Slot<W>], ticket: Ticket) -> &Entry<W> {
+    slots[ticket.slot as usize].entry.as_ref().expect("a ticket in a class has an entry")
+}

@@ -1,0 +1,50 @@
+//! Permits: how many calls of a scope may be in flight.
+//! Pure counting: who gets the next permit is the queue's business, who lost one by silence the store's.
+
+/// The permits of one scope; without a limit it only counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Permits {
+    limit: Option<u32>,
+    held: u32,
+}
+
+impl Permits {
+    /// All permits free.
+    #[must_use]
+    pub const fn new(limit: Option<u32>) -> Self {
+        Self { limit, held: 0 }
+    }
+
+    /// The most that may be held at once.
+    #[must_use]
+    pub const fn limit(&self) -> Option<u32> {
+        self.limit
+    }
+
+    /// How many are held. After a cut of the limit this can be more than the limit, until they come back.
+    #[must_use]
+    pub const fn held(&self) -> u32 {
+        self.held
+    }
+
+    /// Whether one more may be taken.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.limit.is_none_or(|limit| self.held < limit)
+    }
+
+    /// Takes one.
+    pub fn take(&mut self) {
+        self.held += 1;
+    }
+
+    /// Gives one back.
+    pub fn give_back(&mut self) {
+        self.held -= 1;
+    }
+
+    /// Sets how many there are. Held ones stay held.
+    pub fn resize(&mut self, limit: Option<u32>) {
+        self.limit = limit;
+    }
+}

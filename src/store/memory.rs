@@ -1,0 +1,69 @@
+//! The store of one process: the book under one mutex.
+//! The mutex is never held while anything waits or calls out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::book::Book;
+use super::{Blocked, Decision, LeaseId, Path, ScopeId, ScopeStatus, Store};
+use crate::clock::{Clock, Time};
+use crate::error::{Ended, Error, Result};
+use crate::quota::{Amounts, Quota};
+
+/// State in this process's memory.
+pub struct MemoryStore {
+    book: Mutex<Book>,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryStore {
+    /// An empty store on that clock, whose leases expire `lease_ttl` after they were granted or renewed.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, lease_ttl: Duration) -> Self {
+        Self { book: Mutex::new(Book::new(lease_ttl)), clock }
+    }
+}
+
+impl Store for MemoryStore {
+    fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    fn configure(&self, name: &str, quota: &Quota) -> ScopeId {
+        self.book.lock().configure(name, quota, self.clock.now())
+    }
+
+    fn cap(&self, name: &str, quota: &Quota, is_awaited: &dyn Fn(ScopeId) -> bool) -> ScopeId {
+        self.book.lock().cap(name, quota, is_awaited, self.clock.now())
+    }
+
+    fn known(&self, name: &str) -> Option<ScopeId> {
+        self.book.lock().known(name)
+    }
+
+    fn reserve(&self, path: &Path, amounts: &Amounts) -> Decision {
+        self.book.lock().reserve(path, amounts, self.clock.now())
+    }
+
+    fn earliest(&self, path: &Path, ahead: &Amounts, amounts: &Amounts) -> Result<Option<Blocked>> {
+        self.book.lock().earliest(path, ahead, amounts, self.clock.now()).map_err(Error::NeverFits)
+    }
+
+    fn settle(&self, lease: LeaseId, actual: &Amounts) -> std::result::Result<(), Ended> {
+        self.book.lock().settle(lease, actual, || self.clock.now())
+    }
+
+    fn renew(&self, lease: LeaseId) -> std::result::Result<(), Ended> {
+        self.book.lock().renew(lease, self.clock.now())
+    }
+
+    fn status(&self, scope: ScopeId) -> ScopeStatus {
+        self.book.lock().status(scope, self.clock.now())
+    }
+
+    fn forget_leases(&self) {
+        self.book.lock().forget_leases();
+    }
+}

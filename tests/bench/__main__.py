@@ -1,0 +1,51 @@
+"""`python -m tests.bench [--quick] [NAME …]`: all benches, or those named.
+
+Owns the command line. Ends with 0 whatever was measured: a figure missed on a busy machine is a finding, not a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import platform
+import time
+
+from rich.console import Console
+
+from .figures import Figure, show, summary
+
+#: Name → title; each is a package beside this file with `figures(quick)`.
+_BENCHES = {
+    "uncontended": "An uncontended call: acquire, enter, settle, exit (requests + tokens + concurrency)",
+    "waiting": "10,000 waiting tasks, 5,000 wakes a second",
+    "provider": "900 ChatOpenAI calls, 50 at once, against the fake provider",
+    "footprint": "What it costs to have it",
+}
+
+
+def main() -> None:
+    """Runs, prints, sums up."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_BENCHES))
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke run of under a minute; its figures say little"
+    )
+    options = parser.parse_args()
+    unknown = sorted(set(options.names) - set(_BENCHES))
+    if unknown:
+        parser.error(f"no bench is called {', '.join(unknown)}; there are {', '.join(_BENCHES)}")
+    console = Console(width=130, highlight=False)
+    console.print(f"CPython {platform.python_version()}, {platform.system()} {platform.machine()}\n")
+    figures: list[Figure] = []
+    began = time.monotonic()
+    for name, title in _BENCHES.items():
+        if not options.names or name in options.names:
+            with console.status(f"{name} …"):
+                found = list(importlib.import_module(f".{name}", __package__).figures(options.quick))
+            figures += show(console, title, found)
+    summary(console, figures)
+    console.print(f"in {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
