@@ -29,9 +29,9 @@ _METHOD = "run_in_executor"
 
 
 class Apart(Awaitable[T]):
-    """Awaits `work` in the same task, with the loop's default executor replaced by a pool of our own during its steps alone.
+    """Awaits `work` in the same task, with a pool of our own in place of the loop's default executor.
 
-    Between the steps, where other tasks run, the loop is as it was.
+    So during the steps of `work` alone: between them, where other tasks run, the loop is as it was.
     """
 
     __slots__ = ("_work",)
@@ -55,7 +55,7 @@ class Apart(Awaitable[T]):
             except GeneratorExit:
                 steps.close()
                 raise
-            except BaseException as thrown:  # noqa: BLE001 (a cancellation, or what the awaited future raised: the work's own)
+            except BaseException as thrown:  # noqa: BLE001 (thrown into the work)
                 error = thrown
             else:
                 error = None

@@ -89,8 +89,12 @@ class Call:
         return self
 
     async def __aenter__(self) -> Call:
+        # Not before there is a loop: asyncio takes longer to import than all of this package.
+        from . import turnstile  # noqa: PLC0415
+
         self._arrived()
         try:
+            await turnstile.enter()
             await self._lease
             self._started()
         except BaseException as error:

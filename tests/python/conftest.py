@@ -78,7 +78,7 @@ def stage(clock):
     stage.strike()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_stage():
     """Stages for tests that need one for each example."""
     return lambda: Stage(rk.ManualClock())

@@ -15,6 +15,7 @@ def megabytes() -> float:
     """Millions of bytes of the wheel for this platform, built with the release profile."""
     with TemporaryDirectory() as out:
         command = [sys.executable, "-m", "maturin", "build", "--release", "--quiet", "--out", out]
-        subprocess.run(command, cwd=_ROOT, check=True, env={**os.environ, "PYO3_PYTHON": sys.executable})
+        env = {**os.environ, "PYO3_PYTHON": sys.executable}
+        subprocess.run(command, cwd=_ROOT, check=True, env=env, stderr=subprocess.DEVNULL)
         (built,) = Path(out).glob("*.whl")
         return built.stat().st_size / 1e6

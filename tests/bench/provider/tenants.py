@@ -58,7 +58,7 @@ def measure(told_apart: bool, quick: bool) -> Callable[[], dict[str, Any]]:
 
     def run() -> dict[str, Any]:
         try:
-            keeper, llm = rk.Keeper(scenario.quota()), model(provider.openai_url)
+            keeper, llm = rk.Keeper(scenario.quota(), slow_wait=60), model(provider.openai_url)
             callers = {t: keeper.wrap(llm, tenant=t if told_apart else None).ainvoke for t in _WORKERS}
             return asyncio.run(_serve(callers, scenario))
         finally:
