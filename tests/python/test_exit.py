@@ -21,13 +21,18 @@ class Slow:
         sleep(0.05)
 """
 
-PARKED = START + """
+PARKED = (
+    START
+    + """
 for _ in range(4):
     threading.Thread(target=lambda: limiter.acquire().wait(), daemon=True).start()
 started(lambda: limiter.status()["waiting"] == 4)
 """
+)
 
-IN_LOOPS = START + """
+IN_LOOPS = (
+    START
+    + """
 async def wait():
     await asyncio.gather(*(limiter.acquire() for _ in range(5)))
 
@@ -35,8 +40,11 @@ for _ in range(3):
     threading.Thread(target=lambda: asyncio.run(wait()), daemon=True).start()
 started(lambda: limiter.status()["waiting"] == 15)
 """
+)
 
-BUSY = START + """
+BUSY = (
+    START
+    + """
 held.close()
 limiter = rk.RateLimiter(rk.Quota(rk.Limit("requests", 200, 1, burst=1), concurrency=2))
 
@@ -55,6 +63,7 @@ for _ in range(3):
 threading.Thread(target=lambda: asyncio.run(churn_async()), daemon=True).start()
 started()
 """
+)
 
 PROGRAMS = {
     "daemon threads parked": PARKED,

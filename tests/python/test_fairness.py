@@ -73,7 +73,8 @@ def test_what_was_really_used_counts_for_the_share(stage):
     limiter = rk.RateLimiter(rk.Quota(concurrency=1), clock=stage.clock)
     held = limiter.try_acquire()
     calls = {
-        name: crowd(stage, limiter, [(name, {"tokens": 100, "tenant": name})] * 40) for name in ("thrifty", "greedy")
+        name: crowd(stage, limiter, [(name, {"tokens": 100, "tenant": name})] * 40)
+        for name in ("thrifty", "greedy")
     }
     held.close()
     for _ in range(40):

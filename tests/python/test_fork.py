@@ -163,7 +163,9 @@ def test_a_semaphore_and_a_throttle_work_in_a_child(threads, eventually):
 
     def check():
         with semaphore.acquire(timeout=5):
-            return throttle.acquire("other", timeout=0).wait().state == "held" and not throttle.try_acquire("key")
+            return throttle.acquire("other", timeout=0).wait().state == "held" and not throttle.try_acquire(
+                "key"
+            )
 
     assert in_child(check) == 0
     held.close()

@@ -13,7 +13,15 @@ from ratekeeper._core import Throttle
 
 @pytest.mark.parametrize(
     ("rate", "period"),
-    [("4/s", 1), ("4/second", 1), ("4/m", 60), ("4/ min", 60), ("4 / hour", 3600), ("4/d", 86400), ("4/2.5s", 2.5)],
+    [
+        ("4/s", 1),
+        ("4/second", 1),
+        ("4/m", 60),
+        ("4/ min", 60),
+        ("4 / hour", 3600),
+        ("4/d", 86400),
+        ("4/2.5s", 2.5),
+    ],
 )
 def test_a_rate_is_an_amount_per_period(clock, rate, period):
     throttle = Throttle(rate, clock=clock)
@@ -157,7 +165,22 @@ def test_idle_keys_are_forgotten(clock):
 
 @pytest.mark.parametrize(
     "rate",
-    ["", "x", "10", "/s", "10/", "10/week", "0/s", "-1/s", "1.5/s", "nan/s", "10/0s", "10/-1s", "10/1.2.3s", "10/999d"]
+    [
+        "",
+        "x",
+        "10",
+        "/s",
+        "10/",
+        "10/week",
+        "0/s",
+        "-1/s",
+        "1.5/s",
+        "nan/s",
+        "10/0s",
+        "10/-1s",
+        "10/1.2.3s",
+        "10/999d",
+    ]
     + ["99999999999/s", "4000000000/s", "10/s/s", "10/1e3s", "1" * 10_000 + "/s"],
 )
 def test_a_rate_that_cannot_be_read_or_kept_is_refused(rate):

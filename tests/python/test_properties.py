@@ -280,7 +280,9 @@ def test_no_scope_of_a_tree_is_ever_charged_without_all_others(clock, depth):
     limiter, scopes = None, []
     for level in range(depth):
         within = {"within": limiter} if limiter else {"clock": clock}
-        limiter = rk.RateLimiter(rk.Quota(tpm=100 + 50 * ((level * 7) % 3), concurrency=4), name=str(level), **within)
+        limiter = rk.RateLimiter(
+            rk.Quota(tpm=100 + 50 * ((level * 7) % 3), concurrency=4), name=str(level), **within
+        )
         scopes.append(limiter)
     leases = [limiter.try_acquire(tokens=30) for _ in range(6)]
     granted = [lease for lease in leases if lease]

@@ -58,7 +58,12 @@ def test_a_lease_can_be_awaited_in_every_usual_way(run, clock):
     limiter = rk.RateLimiter(rk.Quota(concurrency=1), clock=clock)
 
     async def main():
-        for wrap in (asyncio.ensure_future, asyncio.shield, asyncio.gather, lambda it: asyncio.wait_for(it, 10)):
+        for wrap in (
+            asyncio.ensure_future,
+            asyncio.shield,
+            asyncio.gather,
+            lambda it: asyncio.wait_for(it, 10),
+        ):
             held = limiter.try_acquire()
             waiting = asyncio.ensure_future(wrap(limiter.acquire()))
             await breathe()
@@ -178,7 +183,9 @@ def test_nothing_is_lost_when_thousands_are_cancelled_at_random(run, seed):
     run(main())
     assert len(started) == len(set(started)), "each is woken once"
     assert idle(limiter)
-    assert limiter.status()["limits"][1]["remaining"] >= 10**6 - len(started), "who never started used nothing"
+    assert limiter.status()["limits"][1]["remaining"] >= 10**6 - len(started), (
+        "who never started used nothing"
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -58,10 +58,12 @@ def _built() -> ModuleType:
 
 
 def _library() -> Path:
-    command = ["cargo", "build", "--release", "--features", "python", "--example", _EXAMPLE]
+    # Apart from maturin's builds, whose settings for pyo3 differ: in one directory each would undo the other's.
+    directory = Path(os.environ.get("CARGO_TARGET_DIR", _ROOT / "target")) / "bench"
+    command = ["cargo", "build", "--release", "--quiet", "--features", "python", "--example", _EXAMPLE]
     env = {**os.environ, "PYO3_PYTHON": sys.executable, "PYO3_BUILD_EXTENSION_MODULE": "1"}
     built = subprocess.run(
-        [*command, "--message-format", "json-render-diagnostics"],
+        [*command, "--target-dir", directory, "--message-format", "json-render-diagnostics"],
         cwd=_ROOT,
         env=env,
         check=True,
