@@ -3,13 +3,13 @@
 Owns the identity of the wrapped object. May not import a framework, an SDK or the keeper; that a call within
 a call of the same object is counted once is the adapter's business.
 
-For adapters:
-    gate = keeper.gate("openai", account, options)        # once per wrapped object; `account` from
-    providers.account_of with gate.call(Request(model=…, content=…)) as call:  # or `async with`; entering
-    waits for the lease
+For adapters::
+
+    gate = keeper.gate("openai", account, options)  # once per wrapped object; see `providers.account_of`
+    with gate.call(Request(model, messages)) as call:  # or `async with`: entering waits for the lease
         response = send()
-        call.keep_alive()                                 # with each chunk of a stream
-        call.settle(provider.usage(raw))                  # or Usage(...); None if the provider gave none
+        call.keep_alive()  # with each chunk of a stream
+        call.settle(gate.provider.usage(response))  # None if the provider gave no usage
 """
 
 from __future__ import annotations

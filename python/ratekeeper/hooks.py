@@ -21,9 +21,8 @@ EVENTS: tuple[EventName, ...] = ("waited", "started", "settled", "refused", "fai
 class Hook:
     """Base of hooks: override what you need.
 
-    Methods run on the thread or event loop of the call, in the middle of it: they should only count or
-        enqueue. One that
-    raises is logged once, with its traceback, and the call goes on.
+    Methods are plain functions. They run on the thread or event loop of the call, in the middle of it: they
+    should only count or enqueue. One that raises is logged once, with its traceback, and the call goes on.
     """
 
     def waited(self, event: Waited) -> None:

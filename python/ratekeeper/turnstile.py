@@ -1,11 +1,13 @@
 """One call a turn of the event loop, so that what is granted is also sent.
 
-Owns the order in which the tasks of a loop come to ask for their leases. May not know leases, gates or frameworks.
+Owns the order in which the tasks of a loop come to ask for their leases. May not know leases, gates or
+frameworks.
 
-Fifty tasks that start at once would all be granted in one turn of the loop, and only then would the first bytes leave: a request
-takes a millisecond or two of Python to prepare. The provider's full bucket starts to refill with the first request that arrives,
-ours with the first lease; what lies between is quota that we count and the provider does not (0.3 s with 190 tasks, measured). Let
-through one by one, each request is on its way before the next one asks.
+Fifty tasks that start at once would all be granted in one turn of the loop, and only then would the first
+bytes leave: a request takes a millisecond or two of Python to prepare. The provider's full bucket starts to
+refill with the first request that arrives, ours with the first lease; what lies between is quota that we
+count and the provider does not (0.3 s with 190 tasks, measured). Let through one by one, each request is on
+its way before the next one asks.
 """
 
 from __future__ import annotations

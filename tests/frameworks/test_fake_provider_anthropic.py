@@ -117,6 +117,16 @@ def test_input_tokens_exclude_those_of_the_cache(client, provider):
     assert usage.cache_creation_input_tokens == 300
 
 
+def test_thinking_tokens_are_told_as_a_part_of_the_output(client, provider):
+    provider.script(Reply(text="four", reasoning_tokens=20, times=2))
+    usage = ask(client).usage
+    with client.messages.stream(model="claude-haiku-4-5", max_tokens=100, messages=MESSAGES) as stream:
+        streamed = [event.usage for event in stream if event.type == "message_delta"]
+    for told in (usage, *streamed):
+        assert (told.output_tokens, told.output_tokens_details.thinking_tokens) == (21, 20)
+    assert len(streamed) == 1
+
+
 def test_cache_reads_do_not_count_against_the_input_limit():
     """Ten calls of 100 tokens use up a thousand, whatever else they read from the cache."""
     reply = Reply(text="four", input_tokens=100_000, cached_tokens=99_900, times=None)

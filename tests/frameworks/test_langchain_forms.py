@@ -126,9 +126,8 @@ def test_structured_output_keeps_the_limit(llm, books, run, provider, method):
 
 
 @every_kind
-def test_cached_and_reasoning_tokens_are_settled_as_counted(llm, books, run, provider, kind):
-    reasoning = 0 if kind == "anthropic" else 20
-    reply = {"input_tokens": 900, "cached_tokens": 512, "reasoning_tokens": reasoning, "tokens": 5}
+def test_cached_and_reasoning_tokens_are_settled_as_counted(llm, books, run, provider):
+    reply = {"input_tokens": 900, "cached_tokens": 512, "reasoning_tokens": 20, "tokens": 5}
     provider.script(Reply(**reply, times=4))
     llm.invoke("hello")
     run(llm.ainvoke("hello"))
@@ -137,6 +136,7 @@ def test_cached_and_reasoning_tokens_are_settled_as_counted(llm, books, run, pro
     report = books.agree_in_tokens(4)
     assert report.input_tokens == 4 * 900
     assert {usage.cache_read_tokens for usage in books.usages} == {512}
+    assert {usage.reasoning_tokens for usage in books.usages} == {20}
 
 
 def test_several_answers_are_counted_once(make, books):

@@ -2,10 +2,9 @@
 
 Owns the registry. May import neither an SDK nor a framework, and nothing above it (gate, keeper, adapters).
 
-For adapters:
-    `get("openai")` gives the facts, `account_of(provider, api_key=…, base_url=…)` the account part of the
-    scope, `Request` is what `Gate.call` takes, `Usage` what `Call.settle` takes; `provider.usage(raw)` reads
-    a raw response body.
+For adapters: `get("openai")` gives the facts, `account_of(provider, api_key=…, base_url=…)` the account part
+of the scope; `Request` is what `Gate.call` takes, `Usage` what `Call.settle` takes; `provider.usage(raw)`
+reads a raw response body.
 """
 
 from __future__ import annotations

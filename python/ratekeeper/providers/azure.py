@@ -13,8 +13,7 @@ class AzureOpenAI(OpenAI):
     """Counts the prompt's characters plus max_tokens x best_of, at arrival, and keeps it for the minute.
 
     The quota belongs to a deployment of a resource: the quota group is the deployment and the account is the
-        resource's host,
-    since both of its keys and every Entra token open the same deployment.
+    resource's host, since both of its keys and every Entra token open the same deployment.
     """
 
     name = "azure"

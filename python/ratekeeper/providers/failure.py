@@ -23,7 +23,7 @@ _UNSENT = frozenset(
     }
 )
 #: 408 may follow a model's work. A 429 says that the provider counts more than we do: giving the tokens back
-#: would only send the #: next call into the same wall.
+#: would only send the next call into the same wall.
 _NOT_REJECTED = frozenset({408, 429})
 _LONGEST_CHAIN = 16
 
@@ -32,9 +32,8 @@ def failure_of(error: BaseException) -> Failure:
     """How far a call came that ended in `error`.
 
     A 4xx other than 408 and 429 was refused before the model ran: its tokens are given back. Its request is
-        not, since
-    "unsuccessful requests contribute to your per-minute limit" (OpenAI; Anthropic's documentation is silent).
-    Without a status, only an exception that says the connection was never made counts as unsent.
+    not, since "unsuccessful requests contribute to your per-minute limit" (OpenAI; Anthropic's documentation is
+    silent). Without a status, only an exception that says the connection was never made counts as unsent.
     """
     for link in _chain(error):
         status = _status(link)

@@ -59,16 +59,21 @@ def _openai(usage: object, sent: str, answered: str) -> Usage:
         _count(usage, f"{answered}_tokens"),
         _count(details, "cached_tokens"),
         _count(details, "cache_write_tokens"),
-        _count(_get(usage, f"{answered}_tokens_details"), "reasoning_tokens"),
+        _reasoning(usage, answered),
     )
 
 
 def _anthropic(usage: object) -> Usage:
     read = _count(usage, "cache_read_input_tokens")
     written = _count(usage, "cache_creation_input_tokens")
-    return Usage(
-        _count(usage, "input_tokens") + read + written, _count(usage, "output_tokens"), read, written
-    )
+    sent = _count(usage, "input_tokens") + read + written
+    return Usage(sent, _count(usage, "output_tokens"), read, written, _reasoning(usage, "output"))
+
+
+def _reasoning(usage: object, answered: str) -> int:
+    """OpenAI calls them reasoning tokens, Anthropic thinking tokens; both are part of the output."""
+    details = _get(usage, f"{answered}_tokens_details")
+    return _count(details, "reasoning_tokens") or _count(details, "thinking_tokens")
 
 
 def _get(source: Any, name: str) -> Any:

@@ -23,7 +23,8 @@ Caller = Callable[[str], Awaitable[Any]]
 
 def model(url: str, **fields: Any) -> ChatOpenAI:
     """The model everybody calls."""
-    return ChatOpenAI(model="gpt-4o-mini", api_key="sk-bench", base_url=url, max_tokens=MAX_TOKENS, **fields)
+    named = {"model": "gpt-4o-mini", "api_key": "sk-bench", "base_url": url, "max_tokens": MAX_TOKENS}
+    return ChatOpenAI(**{**named, **fields})
 
 
 def ratekeeper(url: str, scenario: Scenario) -> Caller:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import cycle
 from typing import Any
 
@@ -27,7 +27,7 @@ def jain(served: list[float]) -> float:
     return sum(served) ** 2 / (len(served) * sum(share * share for share in served))
 
 
-async def _serve(callers: dict[str, Caller], scenario: Scenario) -> dict[str, Any]:
+async def _serve(callers: Mapping[str, Caller], scenario: Scenario) -> dict[str, Any]:
     """Tokens that each tenant's answered calls took in the second of two windows, and calls that failed."""
     served, failed = dict.fromkeys(callers, 0), 0
     texts = cycle(scenario.prompts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import repeat
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from aiolimiter import AsyncLimiter
 
@@ -16,7 +16,7 @@ from .threads import PLENTY
 class AsyncContender(Protocol):
     """What is timed."""
 
-    name: ClassVar[str]
+    name: str
 
     async def run(self, count: int) -> None:
         """Does so many calls."""

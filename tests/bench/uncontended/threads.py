@@ -27,7 +27,7 @@ PLENTY = 10**9
 class Contender(Protocol):
     """What is timed."""
 
-    name: ClassVar[str]
+    name: str
 
     def run(self, count: int) -> None:
         """Does so many calls."""

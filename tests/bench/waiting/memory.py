@@ -10,8 +10,9 @@ import asyncio
 import gc
 import os
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import ratekeeper as rk
 
@@ -20,7 +21,7 @@ async def _for_future() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-def _for_lease() -> Callable[[], Awaitable[None]]:
+def _for_lease() -> Callable[[], Coroutine[Any, Any, None]]:
     limiter = rk.RateLimiter(rk.Quota(rpm=1))
     limiter.acquire().wait().close()
 

@@ -85,12 +85,7 @@ async def _run(way: str, tasks: int) -> dict[str, Any]:
 
 def measure(way: str, loop: str, tasks: int) -> Callable[[], dict[str, Any]]:
     """Lateness in ms, CPU in µs a wake, and neighbours that came in the wrong order."""
-    if loop == "uvloop":
-        import uvloop
-
-        made = uvloop.new_event_loop()
-    else:
-        made = asyncio.new_event_loop()
+    made = _new_loop(loop)
 
     def run() -> dict[str, Any]:
         try:
@@ -99,3 +94,11 @@ def measure(way: str, loop: str, tasks: int) -> Callable[[], dict[str, Any]]:
             made.close()
 
     return run
+
+
+def _new_loop(kind: str) -> asyncio.AbstractEventLoop:
+    if kind == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop()
+    return asyncio.new_event_loop()

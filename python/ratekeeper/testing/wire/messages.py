@@ -63,7 +63,7 @@ class Messages:
             **self._head(call, answer),
             "content": self._blocks(answer),
             "stop_reason": self._stop(answer),
-            "usage": self._usage(answer, answer.usage.output),
+            "usage": self._final_usage(answer),
         }
 
     def events(self, call: Call, answer: Answer, size: int) -> Iterator[Event]:
@@ -73,7 +73,7 @@ class Messages:
         for index, block in enumerate(self._blocks(answer)):
             yield from self._block_events(index, block, size)
         delta = {"stop_reason": self._stop(answer), "stop_sequence": None}
-        yield _event("message_delta", delta=delta, usage=self._usage(answer, answer.usage.output))
+        yield _event("message_delta", delta=delta, usage=self._final_usage(answer))
         yield _event("message_stop")
 
     def _block_events(self, index: int, block: Json, size: int) -> Iterator[Event]:
@@ -108,6 +108,11 @@ class Messages:
         if answer.calls:
             return "tool_use"
         return "max_tokens" if answer.cut else "end_turn"
+
+    def _final_usage(self, answer: Answer) -> Json:
+        """Thinking is a part of the output, and told only when all of it is there."""
+        details = {"thinking_tokens": answer.usage.reasoning}
+        return {**self._usage(answer, answer.usage.output), "output_tokens_details": details}
 
     def _usage(self, answer: Answer, output: int) -> Json:
         usage = answer.usage
