@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Where it is missing, cargo fetches no toolchain: rustup's default is used as it stands.
+# The interpreter whose Python API the extension is built for.
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Nothing is fetched or reported at run time.

@@ -16,6 +16,18 @@ use crate::clock::Time;
 use crate::quota::Limit;
 
 /// The state of one limit.
+///
+/// ```
+/// # use std::time::Duration;
+/// use ratekeeper::{bucket::Bucket, clock::Time, quota::{Dimension, Limit}};
+///
+/// let a_thousand_a_minute = Limit::new(Dimension::Tokens, 1_000, Duration::from_secs(60), None)?;
+/// let mut bucket = Bucket::new(a_thousand_a_minute);
+/// bucket.charge(1_000, Time::ZERO);
+/// assert!(!bucket.has_room(250, Time::ZERO));
+/// assert_eq!(bucket.ready_at(0, 250), Time::ZERO + Duration::from_secs(15));
+/// # Ok::<(), ratekeeper::error::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Bucket {
     limit: Limit,

@@ -13,8 +13,8 @@
 //! | permit | one concurrency slot |
 //! | decision | Granted, Wait or Never |
 //!
-//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`estimate`] → [`store`] → [`bucket`], [`queue`], [`semaphore`] →
-//! [`quota`] → [`error`], [`clock`].
+//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`] → [`store`] → [`bucket`], [`queue`], [`semaphore`] →
+//! [`scope`] → [`quota`] → [`error`], [`clock`].
 
 pub mod bucket;
 pub mod clock;
@@ -23,6 +23,8 @@ pub mod estimate;
 pub mod limiter;
 pub mod queue;
 pub mod quota;
+pub mod retry;
+pub mod scope;
 pub mod semaphore;
 pub mod store;
 pub mod throttle;

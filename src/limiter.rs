@@ -9,15 +9,17 @@ use parking_lot::Mutex;
 
 use crate::clock::Time;
 use crate::error::{Error, Result, Shortage};
-use crate::queue::{Call, ClassId, NOBODY, Queue, TenantId, Ticket};
+use crate::queue::{Call, ClassId, Queue, TenantId, Ticket};
 use crate::quota::{Amounts, Dimension, Quota};
-use crate::store::{Blocked, Decision, LeaseId, Path, ScopeId, ScopeStatus, Store};
+use crate::scope::{Blocked, Path, ScopeId};
+use crate::store::{Decision, LeaseId, ScopeStatus, Store};
 
 /// A live claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     id: LeaseId,
-    tenant: TenantId,
+    /// Whose share was charged; None while nobody was told apart.
+    tenant: Option<TenantId>,
     amounts: Amounts,
 }
 
@@ -96,6 +98,28 @@ pub struct Head {
 }
 
 /// All buckets and permits of a tree of scopes, decided about at once.
+///
+/// ```
+/// # use std::{sync::Arc, time::Duration};
+/// use ratekeeper::clock::ManualClock;
+/// use ratekeeper::limiter::{Admission, Limiter, Request};
+/// use ratekeeper::quota::{Amounts, Quota};
+/// use ratekeeper::{scope::Path, store::MemoryStore};
+///
+/// let store = MemoryStore::new(Arc::new(ManualClock::default()), Duration::from_secs(600));
+/// let limiter = Limiter::new(Arc::new(store));
+/// let path = Path::of(limiter.configure("gpt-4o-mini", &Quota::new(Vec::new(), Some(1))?));
+/// let amounts = Amounts { requests: 1, ..Amounts::default() };
+/// let class = limiter.class(path);
+/// let request = Request { class, path: &path, tenant: "", priority: 0, amounts, deadline: None };
+///
+/// let Admission::Granted(lease) = limiter.acquire(&request, || "first")? else { unreachable!() };
+/// assert!(matches!(limiter.acquire(&request, || "second")?, Admission::Queued { .. }));
+/// limiter.settle(&lease, &amounts)?;
+/// let (who, granted) = limiter.poll().done.remove(0);
+/// assert!(who == "second" && granted.is_ok());
+/// # Ok::<(), ratekeeper::error::Error>(())
+/// ```
 pub struct Limiter<W> {
     store: Arc<dyn Store>,
     queue: Mutex<Queue<W>>,
@@ -124,7 +148,7 @@ impl<W> Limiter<W> {
     /// Makes the cap of a tenant known, for as long as it is in use.
     pub fn cap(&self, name: &str, quota: &Quota) -> ScopeId {
         let queue = self.queue.lock();
-        self.store.cap(name, quota, &|scope| queue.is_awaited(scope))
+        self.store.cap(name, quota, &|| queue.awaited())
     }
 
     /// The scope of that name, if it is known.
@@ -225,8 +249,10 @@ impl<W> Limiter<W> {
     /// [`Error::LeaseEnded`] if it is over.
     pub fn settle(&self, lease: &Lease, actual: &Amounts) -> Result<()> {
         self.store.settle(lease.id, actual).map_err(Error::LeaseEnded)?;
-        if *actual != lease.amounts && self.is_watched.load(Ordering::Acquire) {
-            self.queue.lock().correct(lease.tenant, &lease.amounts, actual);
+        if let Some(tenant) = lease.tenant
+            && *actual != lease.amounts
+        {
+            self.queue.lock().correct(tenant, &lease.amounts, actual);
         }
         Ok(())
     }
@@ -270,7 +296,7 @@ impl<W> Limiter<W> {
             return Ok(None);
         }
         match self.store.reserve(request.path, &request.amounts) {
-            Decision::Granted(id) => Ok(Some(Lease { id, tenant: NOBODY, amounts: request.amounts })),
+            Decision::Granted(id) => Ok(Some(Lease { id, tenant: None, amounts: request.amounts })),
             Decision::Never(misfit) => Err(Error::NeverFits(misfit)),
             Decision::Wait(_) => Ok(None),
         }
@@ -280,10 +306,14 @@ impl<W> Limiter<W> {
         if let Some(obstacle) = queue.obstacle(&call.path) {
             return Ok(Err(obstacle));
         }
+        self.reserve(queue, call)
+    }
+
+    fn reserve(&self, queue: &mut Queue<W>, call: &Call) -> Result<std::result::Result<Lease, Blocked>> {
         match self.store.reserve(&call.path, &call.amounts) {
             Decision::Granted(id) => {
-                queue.charge(call.tenant, &call.amounts);
-                Ok(Ok(Lease { id, tenant: call.tenant, amounts: call.amounts }))
+                let tenant = queue.charge(call.tenant, &call.amounts);
+                Ok(Ok(Lease { id, tenant, amounts: call.amounts }))
             }
             Decision::Wait(reason) => Ok(Err(reason)),
             Decision::Never(misfit) => Err(Error::NeverFits(misfit)),
@@ -291,22 +321,19 @@ impl<W> Limiter<W> {
     }
 
     fn run_round(&self, queue: &mut Queue<W>, done: &mut Vec<(W, Result<Lease>)>) {
-        let round = queue.start_round();
-        while let Some((ticket, call)) = queue.next(&round) {
-            let outcome = match self.store.reserve(&call.path, &call.amounts) {
-                Decision::Granted(id) => Ok(Lease { id, tenant: call.tenant, amounts: call.amounts }),
-                Decision::Never(misfit) => Err(Error::NeverFits(misfit)),
-                Decision::Wait(reason) => match self.refuse_if_late(call, &reason, self.store.now()) {
+        let mut round = queue.start_round();
+        while let Some((ticket, call)) = queue.next(&mut round) {
+            let outcome = match self.reserve(queue, &call) {
+                Ok(Ok(lease)) => Ok(lease),
+                Ok(Err(reason)) => match self.refuse_if_late(&call, &reason, self.store.now()) {
                     Ok(()) => {
-                        queue.block(&round, reason);
+                        queue.block(reason);
                         continue;
                     }
                     Err(refusal) => Err(refusal),
                 },
+                Err(misfit) => Err(misfit),
             };
-            if let Ok(lease) = &outcome {
-                queue.charge(lease.tenant, &lease.amounts);
-            }
             let (_, waiter) = queue.remove(ticket).expect("the call just asked about waits");
             done.push((waiter, outcome));
         }

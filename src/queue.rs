@@ -12,23 +12,25 @@
 mod flows;
 mod tenants;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::quota::Amounts;
-use crate::store::{Blocked, Path, ScopeId};
+use crate::scope::{Blocked, Path, ScopeId};
 
-use flows::{Class, Rank};
+use flows::{Class, Head, Rank};
+pub use tenants::TenantId;
 use tenants::Tenants;
-pub use tenants::{NOBODY, TenantId};
 
 /// What one step of priority is worth.
 pub const PRIORITY_HEAD_START: Duration = Duration::from_secs(10);
 
 /// Calls that fall under the same scopes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClassId(usize);
 
 /// The place of a waiting call.
@@ -39,7 +41,7 @@ pub struct Ticket {
 }
 
 /// A call that waits or is about to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Call {
     /// Its class.
     pub class: ClassId,
@@ -75,6 +77,8 @@ pub struct Queue<W> {
     free: Vec<u32>,
     deadlines: BTreeSet<(Time, Ticket)>,
     blocked: BTreeMap<ScopeId, Blocked>,
+    /// When it is worth asking again for the first of what is blocked.
+    ask_again_at: Option<Time>,
     arrivals: u64,
 }
 
@@ -88,6 +92,7 @@ impl<W> Default for Queue<W> {
             free: Vec::new(),
             deadlines: BTreeSet::new(),
             blocked: BTreeMap::new(),
+            ask_again_at: None,
             arrivals: 0,
         }
     }
@@ -145,17 +150,16 @@ impl<W> Queue<W> {
     /// The fairest of the calls that fall under a scope: its tenant, and what it waits for.
     #[must_use]
     pub fn head(&self, scope: ScopeId) -> Option<(Arc<str>, Blocked)> {
-        let (_, _, ticket) = self.classes_under(scope).filter_map(Class::first).min()?;
-        let call = &entry_of(&self.slots, ticket).call;
+        let head = self.classes_under(scope).filter_map(Class::first).min()?;
+        let call = &entry_of(&self.slots, head.ticket).call;
         Some((self.tenants.name(call.tenant), self.obstacle(&call.path)?))
     }
 
     /// When somebody has to look again though nothing was given back: the head may have room, or a deadline is over.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
-        let room = self.blocked.values().map(|blocked| blocked.ask_again_at).min();
         let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
-        [room, deadline].into_iter().flatten().min()
+        [self.ask_again_at, deadline].into_iter().flatten().min()
     }
 
     /// What the calls that surely stand before a newcomer of this kind ask for together.
@@ -166,7 +170,7 @@ impl<W> Queue<W> {
 
     /// Puts a call at its place, for the reason it found; tells whether that is the first place of its class.
     pub fn push(&mut self, call: Call, waiter: W, now: Time, reason: Blocked) -> (Ticket, bool) {
-        self.blocked.entry(reason.scope).or_insert(reason);
+        self.block(reason);
         self.arrivals += 1;
         let rank = Rank::new(now, call.priority, self.arrivals);
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -179,7 +183,7 @@ impl<W> Queue<W> {
         if let Some(deadline) = call.deadline {
             self.deadlines.insert((deadline, ticket));
         }
-        let is_head = self.classes[call.class.0].first().is_some_and(|(_, _, first)| first == ticket);
+        let is_head = self.classes[call.class.0].first().is_some_and(|head| head.ticket == ticket);
         self.slots[slot as usize].entry = Some(Entry { call, rank, waiter });
         (ticket, is_head)
     }
@@ -198,7 +202,7 @@ impl<W> Queue<W> {
             self.deadlines.remove(&(deadline, ticket));
         }
         if self.is_empty() {
-            self.blocked.clear();
+            self.unblock();
         }
         Some((entry.call, entry.waiter))
     }
@@ -213,21 +217,25 @@ impl<W> Queue<W> {
         tickets.into_iter().filter_map(|ticket| self.remove(ticket)).map(|(_, waiter)| waiter).collect()
     }
 
-    /// Books what a call takes of its tenant's share, when it starts.
-    pub fn charge(&mut self, tenant: TenantId, amounts: &Amounts) {
+    /// Books what a call takes of its tenant's share, when it starts; tells whose it was, if tenants are told apart at all.
+    pub fn charge(&mut self, tenant: TenantId, amounts: &Amounts) -> Option<TenantId> {
+        if !self.has_tenants() {
+            return None;
+        }
         if let Some((before, after)) = self.tenants.charge(tenant, amounts) {
             self.reorder(tenant, before, after);
         }
+        Some(tenant)
     }
 
-    /// Corrects a tenant's share by what the call really took.
+    /// Corrects a tenant's share by what a call that was charged to it really took.
     pub fn correct(&mut self, tenant: TenantId, reserved: &Amounts, actual: &Amounts) {
         if let Some((before, after)) = self.tenants.correct(tenant, reserved, actual) {
             self.reorder(tenant, before, after);
         }
     }
 
-    /// Whether tenants are told apart at all, so that corrections have an effect.
+    /// Whether tenants are told apart at all, so that shares have an effect.
     #[must_use]
     pub fn has_tenants(&self) -> bool {
         self.tenants.are_named()
@@ -237,45 +245,61 @@ impl<W> Queue<W> {
     #[must_use]
     pub fn overdue(&self, now: Time) -> Option<(Ticket, Blocked)> {
         let &(_, ticket) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        // What holds up the head of a line need not be on the paths behind it: a cap can be forgotten and made anew between the
+        // asking for a lease and the wait for it.
         let obstacle = self.obstacle(&entry_of(&self.slots, ticket).call.path);
-        Some((ticket, obstacle.expect("whoever waits after a round is held up by something")))
+        Some((ticket, obstacle.or_else(|| self.blocked.values().next().copied())?))
     }
 
     /// Starts a round of asking: forgets what was blocked.
     pub fn start_round(&mut self) -> Round {
-        self.blocked.clear();
-        for class in &mut self.classes {
-            class.rewind();
+        self.unblock();
+        let classes = (0..).map(ClassId).zip(&self.classes);
+        Round(classes.filter_map(|(id, class)| Some(Reverse((class.first()?, id)))).collect())
+    }
+
+    /// The fairest call of those that no blocked scope holds up; it has to be removed, or be blocked, before the next is asked for.
+    pub fn next(&mut self, round: &mut Round) -> Option<(Ticket, Call)> {
+        loop {
+            let mut fairest = round.0.peek_mut()?;
+            let Reverse((seen, class)) = *fairest;
+            match self.head_from(class, &seen) {
+                Some(head) if head == seen => {
+                    return Some((head.ticket, entry_of(&self.slots, head.ticket).call));
+                }
+                Some(head) => fairest.0.0 = head,
+                None => drop(PeekMut::pop(fairest)),
+            }
         }
-        Round(())
     }
 
-    /// The fairest call of those that no blocked scope holds up.
-    pub fn next(&mut self, _: &Round) -> Option<(Ticket, &Call)> {
-        let Self { classes, blocked, slots, .. } = self;
-        let is_held_up = |ticket: Ticket| {
-            entry_of(slots, ticket).call.path.scopes().iter().any(|scope| blocked.contains_key(scope))
-        };
-        let heads = classes.iter_mut().filter_map(|class| {
-            let is_closed = class.path().scopes().iter().any(|scope| blocked.contains_key(scope));
-            if is_closed { None } else { class.head(is_held_up) }
-        });
-        let (_, _, ticket) = heads.min()?;
-        Some((ticket, &entry_of(slots, ticket).call))
-    }
-
-    /// Notes that the call just asked about has no room.
-    pub fn block(&mut self, _: &Round, reason: Blocked) {
+    /// Notes that there is no room for a call.
+    pub fn block(&mut self, reason: Blocked) {
+        let first = self.ask_again_at.map_or(reason.ask_again_at, |first| first.min(reason.ask_again_at));
+        self.ask_again_at = Some(first);
         self.blocked.insert(reason.scope, reason);
     }
 
-    /// Whether anybody who waits falls under that scope.
+    /// The scopes that those who wait fall under.
     #[must_use]
-    pub fn is_awaited(&self, scope: ScopeId) -> bool {
-        self.slots
-            .iter()
-            .filter_map(|slot| slot.entry.as_ref())
-            .any(|entry| entry.call.path.scopes().contains(&scope))
+    pub fn awaited(&self) -> HashSet<ScopeId> {
+        let waiting = self.slots.iter().filter_map(|slot| slot.entry.as_ref());
+        waiting.flat_map(|entry| entry.call.path.scopes()).copied().collect()
+    }
+
+    fn unblock(&mut self) {
+        self.blocked.clear();
+        self.ask_again_at = None;
+    }
+
+    /// The head of a class, unless a blocked scope holds it up: whoever stands before `seen` is held up already.
+    fn head_from(&self, class: ClassId, seen: &Head) -> Option<Head> {
+        let class = &self.classes[class.0];
+        if self.obstacle(class.path()).is_some() {
+            return None;
+        }
+        let mut heads = class.heads_from(seen);
+        heads.find(|head| self.obstacle(&entry_of(&self.slots, head.ticket).call.path).is_none()).copied()
     }
 
     fn classes_under(&self, scope: ScopeId) -> impl Iterator<Item = &Class> {
@@ -289,9 +313,10 @@ impl<W> Queue<W> {
     }
 }
 
-/// One round of asking, from [`Queue::start_round`] until nobody is left to ask.
+/// One round of asking, from [`Queue::start_round`] until nobody is left to ask: the heads of the classes as they were last
+/// seen. Nobody moves forward in a round, so the first that still stands where it was seen is the fairest.
 #[derive(Debug)]
-pub struct Round(());
+pub struct Round(BinaryHeap<Reverse<(Head, ClassId)>>);
 
 fn entry_of<W>(slots: &[Slot<W>], ticket: Ticket) -> &Entry<W> {
     slots[ticket.slot as usize].entry.as_ref().expect("a ticket in a class has an entry")

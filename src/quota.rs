@@ -190,13 +190,28 @@ impl Limit {
     /// The same limit with a burst smaller by what `span` of the rate gives, but at least one.
     #[must_use]
     pub fn with_headroom(&self, span: Duration) -> Self {
-        let held_back = (u128::from(self.amount) * span.as_nanos()).div_ceil(self.period.as_nanos());
+        let held_back =
+            u128::from(self.amount).saturating_mul(span.as_nanos()).div_ceil(self.period.as_nanos());
         let held_back = u64::try_from(held_back).unwrap_or(u64::MAX);
         Self { burst: self.burst.saturating_sub(held_back).max(1), ..*self }
     }
 }
 
 /// What a provider grants: limits that a call must meet all at once, and concurrency.
+///
+/// ```
+/// # use std::time::Duration;
+/// use ratekeeper::quota::{Dimension, Limit, Quota};
+///
+/// let minute = Duration::from_secs(60);
+/// let limits = vec![
+///     Limit::new(Dimension::Requests, 500, minute, None)?,
+///     Limit::new(Dimension::Tokens, 200_000, minute, None)?,
+/// ];
+/// let quota = Quota::new(limits, Some(16))?;
+/// assert_eq!(quota.limits()[0].burst(), 500);
+/// # Ok::<(), ratekeeper::error::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     limits: Vec<Limit>,

@@ -16,6 +16,9 @@ use crate::clock::{Clock, Time};
 use crate::error::{Error, Result, Shortage};
 use crate::quota::Dimension;
 
+/// The longest that a whole burst may take to come back: the crate below adds it to the time, in 64 bits of nanoseconds.
+const LONGEST_REFILL: Duration = Duration::from_hours(24 * 365 * 100);
+
 /// Idle keys are looked for when this many are known, and then whenever their number has doubled.
 const KEYS_BEFORE_SWEEP: usize = 1024;
 
@@ -64,6 +67,19 @@ struct Lines<W> {
 }
 
 /// One rate, for each key apart.
+///
+/// ```
+/// # use std::{sync::Arc, time::Duration};
+/// use ratekeeper::{clock::ManualClock, throttle::{Throttle, Turn}};
+///
+/// let clock = Arc::new(ManualClock::default());
+/// let searches = Throttle::new(clock.clone(), 10, Duration::from_secs(1), Some(1))?;
+/// assert!(searches.try_acquire("alice"));
+/// assert!(matches!(searches.acquire("alice", None, || "her second")?, Turn::Later(_)));
+/// clock.advance(Duration::from_millis(100));
+/// assert_eq!(searches.poll().0, [("alice".into(), "her second")]);
+/// # Ok::<(), ratekeeper::error::Error>(())
+/// ```
 pub struct Throttle<W> {
     name: Arc<str>,
     rates: Rates,
@@ -76,7 +92,8 @@ impl<W> Throttle<W> {
     /// `amount` per `period` and key, of which `burst` may go at once.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if an amount is zero, or a period is not from 1 ms to 31 days.
+    /// [`Error::Invalid`] if an amount is zero, a period is not from 1 ms to 31 days, or a burst would take more than 100 years to
+    /// come back.
     pub fn new(clock: Arc<dyn Clock>, amount: u32, period: Duration, burst: Option<u32>) -> Result<Self> {
         let limits = crate::quota::MIN_PERIOD..=crate::quota::MAX_PERIOD;
         if !limits.contains(&period) {
@@ -87,6 +104,9 @@ impl<W> Throttle<W> {
         };
         let (amount, burst) = (positive("rate", amount)?, positive("burst", burst.unwrap_or(amount))?);
         let interval = period / amount.get();
+        if interval * burst.get() > LONGEST_REFILL {
+            return Err(Error::invalid("burst", "what the rate gives within 100 years", burst));
+        }
         let quota = governor::Quota::with_period(interval)
             .ok_or_else(|| Error::invalid("rate", "at most one a nanosecond", amount))?
             .allow_burst(burst);

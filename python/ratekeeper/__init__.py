@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from ._core import ManualClock as ManualClock
     from ._core import Quota as Quota
     from ._core import RateLimiter as RateLimiter
+    from ._core import RetryBudget as RetryBudget
+    from ._core import RetryPolicy as RetryPolicy
     from ._core import Semaphore as Semaphore
+    from ._retrying import Retrying as Retrying
     from .errors import ConfigError as ConfigError
     from .errors import EventLoopBlockedError as EventLoopBlockedError
     from .errors import LeaseError as LeaseError
@@ -32,8 +35,9 @@ if TYPE_CHECKING:
     from .providers import Usage as Usage
     from .throttle import Throttle as Throttle
 
-# At once, since the function has the name of its module: importing that module later would put the module in
-# its place.
+# At once, since these functions have the names of their modules: importing those later would put the modules in
+# their place.
+from .retry import retry, retry_context
 from .tags import tags
 
 #: Public name → the module that has it.
@@ -43,6 +47,8 @@ _HOMES = {
     "ManualClock": "_core",
     "Quota": "_core",
     "RateLimiter": "_core",
+    "RetryBudget": "_core",
+    "RetryPolicy": "_core",
     "Semaphore": "_core",
     "Estimator": "_core",
     "ConfigError": "errors",
@@ -51,6 +57,7 @@ _HOMES = {
     "NeverFitsError": "errors",
     "QuotaExceededError": "errors",
     "RatekeeperError": "errors",
+    "Retrying": "_retrying",
     "Failed": "events",
     "Hook": "hooks",
     "Refused": "events",
@@ -63,7 +70,7 @@ _HOMES = {
     "Throttle": "throttle",
 }
 
-__all__ = [*_HOMES, "tags"]  # noqa: PLE0604 (all of them are texts)
+__all__ = [*_HOMES, "retry", "retry_context", "tags"]  # noqa: PLE0604 (all of them are texts)
 
 
 def __getattr__(name: str) -> object:

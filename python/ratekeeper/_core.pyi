@@ -1,4 +1,4 @@
-"""The native core: limits, fair queue, leases, semaphore, throttle and token estimate.
+"""The native core: limits, fair queue, leases, semaphore, throttle, retry policy and token estimate.
 
 Times and durations are seconds; wherever a duration goes in, a `datetime.timedelta` will do as well. Amounts are whole
 numbers. Bad values raise `ConfigError`, wrong types `TypeError`; both name the field and what was expected.
@@ -13,7 +13,18 @@ from typing_extensions import Self, disjoint_base
 
 from .status import DimensionName, Status
 
-__all__ = ["Estimator", "Lease", "Limit", "ManualClock", "Quota", "RateLimiter", "Semaphore", "Throttle"]
+__all__ = [
+    "Estimator",
+    "Lease",
+    "Limit",
+    "ManualClock",
+    "Quota",
+    "RateLimiter",
+    "RetryBudget",
+    "RetryPolicy",
+    "Semaphore",
+    "Throttle",
+]
 
 @final
 class Limit:
@@ -133,7 +144,7 @@ class RateLimiter:
         tokens: int | None = None,
         input_tokens: int = 0,
         output_tokens: int = 0,
-        tenant: str = "",
+        tenant: str | None = None,
         priority: int = 0,
         timeout: float | timedelta | None = None,
     ) -> Lease:
@@ -144,7 +155,8 @@ class RateLimiter:
             tokens: Tokens in all by the provider's rule of admission; ``input_tokens + output_tokens`` unless given.
             input_tokens: Tokens sent.
             output_tokens: Tokens expected back.
-            tenant: Whose share it takes. Tenants are served by weighted tokens, an output token weighing two.
+            tenant: Whose share it takes; None is nobody in particular.
+                Tenants are served by weighted tokens, an output token weighing two.
             priority: From -10 to 10; each step is a head start of 10 seconds before the tenant's other calls.
             timeout: Seconds after which it would rather be refused; None waits for ever.
 
@@ -160,7 +172,7 @@ class RateLimiter:
         tokens: int | None = None,
         input_tokens: int = 0,
         output_tokens: int = 0,
-        tenant: str = "",
+        tenant: str | None = None,
     ) -> Lease | None:
         """A lease that is held already, or None if the call would have to wait. It passes nobody who waits for the same.
 
@@ -261,10 +273,10 @@ class Semaphore:
         clock: ManualClock | None = None,
     ) -> Self: ...
     def acquire(
-        self, *, tenant: str = "", priority: int = 0, timeout: float | timedelta | None = None
+        self, *, tenant: str | None = None, priority: int = 0, timeout: float | timedelta | None = None
     ) -> Lease:
         """A permit that starts when one is free; see `RateLimiter.acquire`."""
-    def try_acquire(self, *, tenant: str = "") -> Lease | None:
+    def try_acquire(self, *, tenant: str | None = None) -> Lease | None:
         """A permit that is held already, or None if none is free."""
     def resize(self, permits: int) -> None:
         """Another number of permits from now on. Those held stay held."""
@@ -296,6 +308,100 @@ class Throttle:
         """Takes a turn if there is one now and nobody waits for it."""
     def __len__(self) -> int:
         """Keys used lately; idle ones are forgotten."""
+
+@final
+class RetryPolicy:
+    """When to try again: how often, for how long, and how the waits grow. It decides; whoever asks it waits.
+
+    Args:
+        attempts: How many there are at most; None sets no bound.
+        timeout: Seconds since the first attempt within which the last one starts; None sets no bound.
+        wait_initial: Seconds of the first backoff, which doubles from attempt to attempt.
+        wait_max: Seconds of the longest backoff.
+        jitter: ``"full"`` (anything up to the backoff), ``"equal"`` (at least half of it) or ``"decorrelated"`` (from
+            ``wait_initial`` to three times the last wait).
+    """
+
+    def __new__(
+        cls,
+        attempts: int | None = 10,
+        timeout: float | timedelta | None = 120.0,
+        wait_initial: float | timedelta = 1.0,
+        wait_max: float | timedelta = 30.0,
+        jitter: str = "full",
+    ) -> Self: ...
+    @property
+    def attempts(self) -> int | None: ...
+    @property
+    def timeout(self) -> float | None:
+        """Seconds."""
+    @property
+    def wait_initial(self) -> float:
+        """Seconds."""
+    @property
+    def wait_max(self) -> float:
+        """Seconds."""
+    @property
+    def jitter(self) -> Literal["full", "equal", "decorrelated"]: ...
+    def decide(
+        self,
+        kind: str,
+        *,
+        attempt: int,
+        elapsed: float,
+        random: float,
+        last_wait: float = 0.0,
+        retry_after: float | None = None,
+        wait: float | timedelta | None = None,
+        budget: RetryBudget | None = None,
+    ) -> float | Literal["kind", "attempts", "timeout", "retry_after", "budget"]:
+        """Seconds to wait before the next attempt, or one word for why there is none.
+
+        Args:
+            kind: What failed: ``rate_limit``, ``overload``, ``server_error``, ``timeout``, ``connection``, or ``chosen`` by the
+                application; ``exhausted``, ``too_large``, ``bad_request``, ``auth`` and ``unknown`` are not tried again.
+            attempt: The attempt that failed, from 1.
+            elapsed: Seconds since the first attempt started.
+            random: A random number, evenly spread from 0 to 1.
+            last_wait: Seconds waited before this attempt.
+            retry_after: Seconds that the provider asks for: waited at least, and up to a fifth (at most 5 s) longer, so that
+                not all come at once. Ignored unless above zero and at most 31 days. Longer than what is left of ``timeout``:
+                no other attempt.
+            wait: Just how long the application wants to wait.
+            budget: Pays for the attempt, if there is one.
+        """
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class RetryBudget:
+    """What share of calls may be retries, for all who share it: an outage is not multiplied. Nobody waits for it.
+
+    A retry costs 14, or 5 after a refusal by a rate limit. A success gives 1 back at the first attempt, else what the last
+    retry cost. Empty, it lends one retry in 10 seconds. The shape is that of the AWS SDKs.
+
+    Args:
+        capacity: What it holds when full, as at the start; from 14.
+        clock: A clock for tests.
+    """
+
+    def __new__(cls, capacity: int = 100, *, clock: ManualClock | None = None) -> Self: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def balance(self) -> int:
+        """What is left."""
+    def try_take(self, kind: str, *, queued: bool = False) -> bool:
+        """Pays for one retry; False, and nothing changes, if it cannot be afforded.
+
+        Args:
+            kind: What failed; see `RetryPolicy.decide`.
+            queued: Whether the call goes back to a queue: then a retry after ``rate_limit`` costs nothing.
+        """
+    def succeeded(self, last_failure: str | None = None, *, queued: bool = False) -> None:
+        """A call has succeeded, after a failure of that kind or at its first attempt."""
 
 @final
 class Estimator:

@@ -1,12 +1,14 @@
 """What our decorators have in common: telling the kinds of functions apart, and waiting before they run.
 
-Owns both. Imports `inspect` when a decorator is used, not when ratekeeper is imported.
+Owns both, so that nothing runs outside of a decorator unnoticed. Imports `inspect` when a decorator is used,
+not when ratekeeper is imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -38,13 +40,28 @@ def inside(
     @wraps(function)
     def waiting(*args: P.args, **kwargs: P.kwargs) -> R:
         with lease(*args, **kwargs):
-            return function(*args, **kwargs)
+            return done(function(*args, **kwargs), decorator)
 
     return waiting
 
 
+def done(result: R, decorator: str) -> R:
+    """What a plain function gave.
+
+    Raises:
+        TypeError: It is a coroutine: nothing has run yet, and it would run when the decorator is through.
+    """
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise TypeError(
+            f"{decorator}: the function returned a coroutine, which would run outside of it; "
+            "decorate the coroutine function (async def) itself"
+        )
+    return result
+
+
 def is_coroutine_function(function: Callable[..., Any], decorator: str) -> bool:
-    """Whether `function` (or a callable object's `__call__`) is a coroutine function.
+    """Whether `function` (or a callable object's `__call__`, or what a partial calls) is a coroutine function.
 
     Raises:
         TypeError: It is not callable, or a generator, whose body runs after the decorator's wrapper has
@@ -54,6 +71,8 @@ def is_coroutine_function(function: Callable[..., Any], decorator: str) -> bool:
 
     if not callable(function):
         raise TypeError(f"{decorator}: expected a function, got {type(function).__name__}")
+    while isinstance(function, partial):
+        function = function.func
     plain = inspect.isroutine(function) or isinstance(function, type)
     body = function if plain else type(function).__call__
     if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Generator, Iterator
+from collections.abc import Awaitable, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -41,15 +40,28 @@ class Apart(Awaitable[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         loop = asyncio.get_running_loop()
+        attributes = vars(loop)
+        original = loop.run_in_executor
+
+        def run_in_executor(executor: Executor | None, function: Any, *args: Any) -> Any:
+            return original(_pool() if executor is None else executor, function, *args)
+
         steps = self._work.__await__()
         error: BaseException | None = None
         while True:
+            # An attribute of the instance stands before the method of its class; asyncio's loops and uvloop's take one.
+            before = attributes.get(_METHOD)
+            attributes[_METHOD] = run_in_executor
             try:
-                with _diverted(loop):
-                    waits_for = steps.send(None) if error is None else steps.throw(error)
+                waits_for = steps.send(None) if error is None else steps.throw(error)
             except StopIteration as end:
                 result: T = end.value
                 return result
+            finally:
+                if before is None:
+                    del attributes[_METHOD]
+                else:
+                    attributes[_METHOD] = before
             try:
                 yield waits_for
             except GeneratorExit:
@@ -59,26 +71,6 @@ class Apart(Awaitable[T]):
                 error = thrown
             else:
                 error = None
-
-
-@contextmanager
-def _diverted(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """An attribute of the instance stands before the method of its class; asyncio's loops and uvloop's take one."""
-    attributes = vars(loop)
-    before = attributes.get(_METHOD)
-    original = loop.run_in_executor
-
-    def run_in_executor(executor: Executor | None, function: Any, *args: Any) -> Any:
-        return original(_pool() if executor is None else executor, function, *args)
-
-    attributes[_METHOD] = run_in_executor
-    try:
-        yield
-    finally:
-        if before is None:
-            del attributes[_METHOD]
-        else:
-            attributes[_METHOD] = before
 
 
 @cache

@@ -6,7 +6,8 @@ keeper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING
 from .errors import ConfigError, LeaseError
 from .providers.base import Amounts, Sizes
 from .providers.characters import measure
-from .providers.failure import Failure, failure_of
 from .tags import current
 
 if TYPE_CHECKING:
@@ -22,12 +22,28 @@ if TYPE_CHECKING:
     from .gate import Options
     from .hooks import EventName
     from .providers import Provider, Request, Usage
+    from .providers.failure import Reached
 
 _NOTHING = Amounts(0, 0, 0, 0)
 #: What a failed call keeps of its reservation, by how far it came; of an unknown one, all.
-_KEPT: dict[Failure, Amounts] = {"unsent": _NOTHING, "rejected": Amounts(1, 0, 0, 0)}
-#: Seconds below which a wait is the cost of a turn in the queue and no news.
+_KEPT: dict[Reached, Amounts] = {"unsent": _NOTHING, "rejected": Amounts(1, 0, 0, 0)}
+#: Seconds below which a wait is what a turn in the queue takes, and no news.
 _NOTABLE_WAIT = 0.001
+
+
+@cache
+def _turnstile() -> Callable[[], Awaitable[None]]:
+    """Not before there is a loop: asyncio takes longer to import than all of this package."""
+    from .turnstile import enter  # noqa: PLC0415
+
+    return enter
+
+
+def _kept(error: Exception) -> Amounts | None:
+    """What a failed call keeps; None for all of it."""
+    from .providers.failure import classify  # noqa: PLC0415 (dozens of patterns: not before a call fails)
+
+    return _KEPT.get(classify(error).reached)
 
 
 class Call:
@@ -89,12 +105,9 @@ class Call:
         return self
 
     async def __aenter__(self) -> Call:
-        # Not before there is a loop: asyncio takes longer to import than all of this package.
-        from . import turnstile  # noqa: PLC0415
-
         self._arrived()
         try:
-            await turnstile.enter()
+            await _turnstile()()
             await self._lease
             self._started()
         except BaseException as error:
@@ -224,7 +237,7 @@ class Call:
     def _end(self, error: BaseException | None) -> None:
         """Leaves without a settlement; a stream broken off by its consumer (GeneratorExit) is no failure."""
         self._open = False
-        amounts = _KEPT.get(failure_of(error)) if error is not None else None
+        amounts = _kept(error) if isinstance(error, Exception) else None
         if amounts is None:
             amounts = self.reserved
             self._lease.close()

@@ -15,6 +15,7 @@ from .errors import ConfigError
 
 #: As in the core: a larger number is a typing error rather than a quota.
 MAX_AMOUNT = 1_000_000_000_000
+MAX_CONCURRENCY = 1_000_000
 _MAX_SECONDS = 31 * 24 * 3600.0
 _MAX_SHOWN = 60
 
@@ -91,6 +92,19 @@ def family(name: str, patterns: object, field: str) -> tuple[str, ...]:
     return tuple(
         quota_pattern(text(member, f"{field}[{i}]"), f"{field}[{i}]") for i, member in enumerate(members)
     )
+
+
+def families(value: object, field: str) -> dict[str, tuple[str, ...]]:
+    """The members of each family, by its name."""
+    return {
+        name: family(name, members, f"{field}.{quoted(name)}")
+        for name, members in table(value, field).items()
+    }
+
+
+def weights(value: object, field: str) -> dict[str, float]:
+    """The share of each tenant, by its name."""
+    return {name: weight(share, f"{field}.{quoted(name)}") for name, share in table(value, field).items()}
 
 
 def known(names: Iterable[str], allowed: Iterable[str], field: str) -> None:

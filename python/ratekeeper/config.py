@@ -52,7 +52,6 @@ RATES = tuple(f"{what}p{period}" for what in ("r", "t", "it", "ot") for period i
 _QUOTA_KEYS = (*RATES, "concurrency", "limits")
 _LIMIT_KEYS = ("dimension", "amount", "per", "burst")
 _SECONDS = ("headroom", "lease_ttl", "timeout", "slow_wait")
-_MAX_CONCURRENCY = 1_000_000
 
 
 class Settings(TypedDict, total=False):
@@ -112,7 +111,7 @@ def quota(value: object, field: str) -> Quota:
     rates = {name: checks.whole(keys[name], f"{field}.{name}") for name in RATES if name in keys}
     concurrency = keys.get("concurrency")
     if concurrency is not None:
-        concurrency = checks.whole(concurrency, f"{field}.concurrency", maximum=_MAX_CONCURRENCY)
+        concurrency = checks.whole(concurrency, f"{field}.concurrency", maximum=checks.MAX_CONCURRENCY)
     limits = _limits(keys.get("limits", []), f"{field}.limits")
     return _named(field, lambda: Quota(*limits, concurrency=concurrency, **rates))
 
@@ -166,24 +165,14 @@ def _by_name(value: object, field: str) -> dict[str, Quota]:
     }
 
 
-def _families(value: object, field: str) -> dict[str, tuple[str, ...]]:
-    entries = checks.table(value, field).items()
-    return {name: checks.family(name, members, f"{field}.{checks.quoted(name)}") for name, members in entries}
-
-
-def _weights(value: object, field: str) -> dict[str, float]:
-    entries = checks.table(value, field).items()
-    return {name: checks.weight(entry, f"{field}.{checks.quoted(name)}") for name, entry in entries}
-
-
 _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "name": checks.text,
     "quota": quota,
     "quotas": _quotas,
     "accounts": _by_name,
-    "families": _families,
+    "families": checks.families,
     "tenants": _by_name,
-    "weights": _weights,
+    "weights": checks.weights,
     "headroom": lambda value, field: checks.seconds(value, field, zero=True),
     "lease_ttl": checks.seconds,
     "timeout": checks.seconds,
@@ -197,12 +186,11 @@ def _read(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> di
     else:
         import tomli as tomllib  # noqa: PLC0415
 
-    chosen = path or environ.get(f"{_PREFIX}CONFIG")
-    if chosen is None or chosen == "":
+    chosen, field = path or environ.get(f"{_PREFIX}CONFIG"), "path" if path else f"{_PREFIX}CONFIG"
+    if not chosen:
         if not os.path.exists(DEFAULT_FILE):
             return {}
-        chosen = DEFAULT_FILE
-    field = "path" if path else f"{_PREFIX}CONFIG"
+        chosen = field = DEFAULT_FILE
     try:
         with open(chosen, "rb") as file:
             return tomllib.load(file)
@@ -221,7 +209,8 @@ def _overlay(document: dict[str, Any], environ: Mapping[str, str]) -> None:
     for key in (*RATES, "concurrency"):
         value = environ.get(_PREFIX + key.upper())
         if value:
-            rates[key] = checks.whole(_number(value, int), _PREFIX + key.upper())
+            most = checks.MAX_CONCURRENCY if key == "concurrency" else checks.MAX_AMOUNT
+            rates[key] = checks.whole(_number(value, int), _PREFIX + key.upper(), maximum=most)
     if rates:
         document["quota"] = {**checks.table(document.get("quota", {}), "quota"), **rates}
     for key in _SECONDS:

@@ -71,11 +71,6 @@ class Gate:
         self.options = options
         self.keeper = keeper
 
-    @property
-    def keeper_name(self) -> str:
-        """The keeper's name."""
-        return self.keeper.name
-
     def call(self, request: Request) -> Call:
         """The call's claim, to be entered with `with` or `async with`; nothing is reserved before that.
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_MAX_CONCURRENCY = 1_000_000
-
 
 class Guard:
     """Lets a number of jobs run at a time, in order of arrival, and tags their calls; see `Keeper.guard`."""
@@ -37,7 +35,7 @@ class Guard:
     ) -> None:
         self._semaphore: Semaphore | None = None
         if concurrency is not None:
-            places = checks.whole(concurrency, "concurrency", maximum=_MAX_CONCURRENCY)
+            places = checks.whole(concurrency, "concurrency", maximum=checks.MAX_CONCURRENCY)
             self._semaphore = Semaphore(places, name="guard", clock=clock)
         self._timeout = None if timeout is None else checks.seconds(timeout, "timeout")
         self._tags = {} if tags is None else dict(checks.table(tags, "tags"))

@@ -42,7 +42,7 @@ class Hook:
 
 
 class Hooks:
-    """Several hooks as one; an event that nobody listens to costs nothing.
+    """Several hooks as one; an event that nobody listens to is not made.
 
     Attributes:
         waited, started, settled, refused, failed: The listeners of each event; empty if there are none.

@@ -7,12 +7,11 @@ the arithmetic the core's.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from . import adapters, checks, config
+from . import adapters, checks, config, forks
 from ._core import Estimator, Quota, RateLimiter
 from .desk import Desk, Lane
 from .gate import Gate, Options
@@ -33,12 +32,8 @@ Seconds = float | timedelta
 ANY_TENANT = "*"
 _PRIORITIES = range(-10, 11)
 
-#: Held while a limiter is made. A fork waits for it, so that no child finds it held or a limiter half made.
-_making = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release
-    )
+#: Held while a limiter is made.
+_making = forks.lock()
 
 
 class KeeperStatus(TypedDict):
@@ -109,12 +104,9 @@ class Keeper:
         self._default = quota
         self._quotas = _patterns(quotas, "quotas")
         self._account_quotas = _by_name(accounts, "accounts")
-        self._families = _families(families)
+        self._families = checks.families(families or {}, "families")
         self._tenants = _by_name(tenants, "tenants")
-        self._weights = {
-            key: checks.weight(value, f"weights.{checks.quoted(key)}")
-            for key, value in (weights or {}).items()
-        }
+        self._weights = checks.weights(weights or {}, "weights")
         self._headroom = checks.seconds(headroom, "headroom", zero=True)
         self._outermost: dict[str, Any] = {
             "lease_ttl": checks.seconds(lease_ttl, "lease_ttl"),
@@ -187,7 +179,7 @@ class Keeper:
         for field, value in (("tenant", tenant), ("agent", agent)):
             if value is not None and not isinstance(value, str):
                 checks.fail(field, "a text", value)
-        wait = self._timeout if timeout is None else checks.seconds(timeout, "timeout")
+        wait = None if timeout is None else checks.seconds(timeout, "timeout")
         return adapters.wrap(obj, self, Options(tenant, priority, wait, agent, account, stream_usage))
 
     def gate(self, provider: str, account: str, options: Options | None = None) -> Gate:
@@ -196,9 +188,11 @@ class Keeper:
         Args:
             provider: The API's name; an unknown one gets the cautious default rules.
             account: See `providers.account_of`; `options.account` wins over it.
-            options: How the object was wrapped.
+            options: How the object was wrapped; without a `timeout` of its own it has the keeper's.
         """
-        options = options or Options(timeout=self._timeout)
+        options = options or Options()
+        if options.timeout is None:
+            options = options._replace(timeout=self._timeout)
         return Gate(self._desk, get(provider), options.account or account, options, keeper=self._desk.keeper)
 
     def guard(
@@ -307,9 +301,14 @@ def _quota(value: object, field: str) -> Quota:
 
 def _hooks(value: Hook | Iterable[Hook]) -> list[Hook]:
     hooks = list(value) if isinstance(value, Iterable) else [value]
+    if hooks:
+        from inspect import iscoroutinefunction  # noqa: PLC0415 (takes long to import)
     for hook in hooks:
         if isinstance(hook, type) or not any(hasattr(hook, name) for name in EVENTS):
             checks.fail("hooks", f"a ratekeeper.Hook, with methods such as {', '.join(EVENTS)}", hook)
+        for name in EVENTS:
+            if iscoroutinefunction(getattr(hook, name, None)):
+                checks.fail("hooks", f"a plain method {name}(), since nobody awaits it: let it enqueue", hook)
     return hooks
 
 
@@ -323,10 +322,3 @@ def _patterns(value: Mapping[str, Quota] | None, field: str) -> dict[str, Quota]
     for pattern in quotas:
         checks.quota_pattern(pattern, field)
     return quotas
-
-
-def _families(value: Mapping[str, Iterable[str]] | None) -> dict[str, tuple[str, ...]]:
-    entries = checks.table(value or {}, "families").items()
-    return {
-        name: checks.family(name, members, f"families.{checks.quoted(name)}") for name, members in entries
-    }

@@ -77,7 +77,7 @@ class tags:
         Raises:
             TypeError: `function` is a generator.
         """
-        from ._wrapping import is_coroutine_function  # noqa: PLC0415
+        from ._wrapping import done, is_coroutine_function  # noqa: PLC0415
 
         if is_coroutine_function(function, "tags"):
 
@@ -91,6 +91,6 @@ class tags:
         @wraps(function)
         def tagged(*args: P.args, **kwargs: P.kwargs) -> R:
             with self:
-                return function(*args, **kwargs)
+                return done(function(*args, **kwargs), "tags")
 
         return tagged

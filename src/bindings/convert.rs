@@ -6,26 +6,26 @@ use std::time::Duration;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDelta, PyDict, PyFloat, PyInt};
+use pyo3::types::{PyBool, PyDelta, PyDict, PyFloat, PyInt, PyString};
 
 use crate::error::Error;
 use crate::quota::MAX_AMOUNT;
 
 /// The longest time anybody waits or holds: above it a number is a typing error.
-const LONGEST: f64 = 31.0 * 24.0 * 3600.0;
+const LONGEST: f64 = 2_678_400.0;
+const DURATION: &str = "seconds from 0 to 2678400 (31 days) or a timedelta";
 
 /// Seconds as float or int, or a timedelta.
 pub(super) fn duration(field: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let expected = format!("seconds from 0 to {LONGEST} or a timedelta");
     let seconds = if value.is_instance_of::<PyDelta>() {
         value.call_method0(intern!(value.py(), "total_seconds"))?.extract::<f64>()?
     } else {
-        float(field, value, &expected)?
+        float(field, value, DURATION)?
     };
     if (0.0..=LONGEST).contains(&seconds) {
         Ok(Duration::from_secs_f64(seconds))
     } else {
-        Err(raise(value.py(), Error::invalid(field, expected, seconds)))
+        Err(raise(value.py(), Error::invalid(field, DURATION, seconds)))
     }
 }
 
@@ -36,6 +36,12 @@ pub(super) fn span(field: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> 
         return Err(raise(value.py(), Error::invalid(field, "a duration above 0", "0")));
     }
     Ok(span)
+}
+
+/// A text, or "" where it is not given.
+pub(super) fn text<'a>(field: &str, value: Option<&'a Bound<'_, PyAny>>) -> PyResult<&'a str> {
+    let Some(value) = value else { return Ok("") };
+    value.cast::<PyString>().map_err(|_| wrong_type(field, "a str", value))?.to_str()
 }
 
 /// A number in that range.

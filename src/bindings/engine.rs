@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use super::scopes::Scopes;
 use super::waiter::Waiter;
 use crate::clock::Time;
 use crate::error::Result;
 use crate::limiter::{self, Admission, Limiter, Request};
-use crate::queue::{ClassId, Ticket};
+use crate::queue::Ticket;
 use crate::quota::Amounts;
-use crate::store::Path;
 use crate::throttle::{self, Throttle, Turn};
 
 /// Who decides.
@@ -19,7 +19,7 @@ pub(super) enum Engine {
 
 /// What a caller asks for.
 pub(super) enum Ask {
-    Limiter { class: ClassId, path: Path, tenant: Option<Box<str>>, priority: i8, amounts: Amounts },
+    Limiter { scopes: Arc<Scopes>, tenant: Option<Box<str>>, priority: i8, amounts: Amounts },
     Throttle { key: Box<str> },
 }
 
@@ -65,7 +65,7 @@ impl Engine {
     ) -> Result<Start> {
         match (self, ask) {
             (Self::Limiter(limiter), Ask::Limiter { .. }) => {
-                match limiter.acquire(&request(ask, deadline), waiter)? {
+                match with_request(limiter, ask, deadline, |request| limiter.acquire(request, waiter))? {
                     Admission::Granted(lease) => Ok(Start::Now(Grant::Lease(lease))),
                     Admission::Queued { ticket, poll_now } => {
                         Ok(Start::Later { place: Place::Queue(ticket), poll_now })
@@ -85,7 +85,7 @@ impl Engine {
     pub(super) fn try_start(&self, ask: &Ask) -> Result<Grant> {
         match (self, ask) {
             (Self::Limiter(limiter), Ask::Limiter { .. }) => {
-                limiter.try_acquire(&request(ask, None)).map(Grant::Lease)
+                with_request(limiter, ask, None, |request| limiter.try_acquire(request)).map(Grant::Lease)
             }
             _ => unreachable!("a throttle is tried by its key"),
         }
@@ -170,10 +170,24 @@ impl Engine {
     }
 }
 
-fn request(ask: &Ask, deadline: Option<Time>) -> Request<'_> {
-    let Ask::Limiter { class, path, tenant, priority, amounts } = ask else {
+/// Has `act` decide about the request that a limiter is asked for.
+fn with_request<T>(
+    limiter: &Limiter<Arc<Waiter>>,
+    ask: &Ask,
+    deadline: Option<Time>,
+    act: impl FnOnce(&Request<'_>) -> T,
+) -> T {
+    let Ask::Limiter { scopes, tenant, priority, amounts } = ask else {
         unreachable!("only limiters take requests")
     };
-    let (class, priority, amounts) = (*class, *priority, *amounts);
-    Request { class, path, tenant: tenant.as_deref().unwrap_or(""), priority, amounts, deadline }
+    let tenant = tenant.as_deref().unwrap_or("");
+    let path = scopes.path_of(limiter, tenant);
+    act(&Request {
+        class: scopes.class,
+        path: &path,
+        tenant,
+        priority: *priority,
+        amounts: *amounts,
+        deadline,
+    })
 }

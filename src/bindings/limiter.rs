@@ -11,18 +11,19 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
 use super::clock::{ManualClock, clock_of};
-use super::convert::{amount, duration, number, raise, span, whole};
+use super::convert::{amount, duration, number, raise, span, text, whole};
 use super::engine::{Ask, Engine};
 use super::hub::Hub;
 use super::lease::Lease;
 use super::quota::Quota;
+use super::scopes::{DEPTH_CHECKED, Scopes};
 use super::status::status_of;
 use super::waiter::Waiter;
 use crate::error::Error;
 use crate::limiter::Limiter;
-use crate::queue::ClassId;
 use crate::quota::Amounts;
-use crate::store::{MAX_DEPTH, MemoryStore, Path, ScopeId};
+use crate::scope::{MAX_DEPTH, Path};
+use crate::store::MemoryStore;
 
 /// The lease's time to live unless told otherwise: the longest that the providers' SDKs wait for an answer by default.
 const LEASE_TTL: Duration = Duration::from_mins(10);
@@ -30,50 +31,19 @@ const LEASE_TTL: Duration = Duration::from_mins(10);
 const WEIGHTS: RangeInclusive<f64> = 0.01..=1000.0;
 /// Head starts beyond this are typing errors.
 const PRIORITIES: RangeInclusive<i64> = -10..=10;
-/// The entry of `tenants` for those who have none of their own.
-const ANYBODY: &str = "*";
-const DEPTH_CHECKED: &str = "the depth is checked when a limiter is made";
 
 /// All limits of a quota decided at once, with one fair queue for threads and event loops.
 #[pyclass(frozen, module = "ratekeeper._core")]
 pub(super) struct RateLimiter {
     hub: Arc<Hub>,
-    name: String,
+    scopes: Arc<Scopes>,
     quota: Mutex<Quota>,
-    scope: ScopeId,
-    path: Path,
-    class: ClassId,
-    tenants: HashMap<String, Quota>,
-    /// Whether a tenant has a cap here or further out, so that its path has to be looked up.
-    is_capped: bool,
     within: Option<Py<Self>>,
 }
 
 impl RateLimiter {
     fn limiter(&self) -> &Limiter<Arc<Waiter>> {
         limiter_of(&self.hub)
-    }
-
-    /// All scopes that a tenant's calls fall under, its caps included.
-    fn path_of(&self, tenant: &str) -> Path {
-        if !self.is_capped {
-            return self.path;
-        }
-        let cap = self.tenants.get_key_value(tenant).or_else(|| self.tenants.get_key_value(ANYBODY));
-        let cap = cap.filter(|_| !tenant.is_empty()).map(|(_, quota)| {
-            let name = format!("{}/tenant:{tenant}", self.name);
-            self.limiter().cap(&name, &quota.0)
-        });
-        let inner = match &self.within {
-            Some(outer) => outer.get().path_of(tenant).with(self.scope),
-            None => Some(Path::of(self.scope)),
-        };
-        cap.map_or(inner, |cap| inner.and_then(|path| path.with(cap))).expect(DEPTH_CHECKED)
-    }
-
-    fn depth(&self) -> usize {
-        let own = 1 + usize::from(!self.tenants.is_empty());
-        own + self.within.as_ref().map_or(0, |outer| outer.get().depth())
     }
 
     #[allow(clippy::too_many_arguments, reason = "the dimensions of one call")]
@@ -83,9 +53,10 @@ impl RateLimiter {
         tokens: Option<&Bound<'_, PyAny>>,
         input_tokens: Option<&Bound<'_, PyAny>>,
         output_tokens: Option<&Bound<'_, PyAny>>,
-        tenant: &str,
+        tenant: Option<&Bound<'_, PyAny>>,
         priority: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Ask> {
+        let tenant = text("tenant", tenant)?;
         let input_tokens = amount("input_tokens", input_tokens, 0)?;
         let output_tokens = amount("output_tokens", output_tokens, 0)?;
         let tokens = amount("tokens", tokens, input_tokens + output_tokens)?;
@@ -93,9 +64,8 @@ impl RateLimiter {
             Amounts { requests: amount("requests", requests, 1)?, tokens, input_tokens, output_tokens };
         let priority = priority.map_or(Ok(0), |steps| whole("priority", steps, PRIORITIES))?;
         let priority = i8::try_from(priority).expect("the range of priorities is that of a few steps");
-        let path = self.path_of(tenant);
         let tenant = Some(tenant).filter(|tenant| !tenant.is_empty()).map(Into::into);
-        Ok(Ask::Limiter { class: self.class, path, tenant, priority, amounts })
+        Ok(Ask::Limiter { scopes: self.scopes.clone(), tenant, priority, amounts })
     }
 }
 
@@ -127,7 +97,8 @@ impl RateLimiter {
         let tenants = tenants.map_or_else(|| Ok(HashMap::new()), tenants_of)?;
         let weights = weights.map_or_else(|| Ok(Vec::new()), weights_of)?;
         let outer = within.as_ref().map(Py::get);
-        let depth = 1 + usize::from(!tenants.is_empty()) + outer.map_or(0, Self::depth);
+        let around = outer.map(|outer| outer.scopes.clone());
+        let depth = 1 + usize::from(!tenants.is_empty()) + around.as_ref().map_or(0, |around| around.depth());
         if depth > MAX_DEPTH {
             let expected = format!("at most {MAX_DEPTH} limiters and tenant caps inside each other");
             return Err(raise(py, Error::invalid("within", expected, depth)));
@@ -136,25 +107,29 @@ impl RateLimiter {
             Some(outer) => outer.hub.clone(),
             None => new_hub(lease_ttl.map_or(Ok(LEASE_TTL), |ttl| span("lease_ttl", ttl))?, clock),
         };
-        let name = outer.map_or_else(|| name.to_owned(), |outer| format!("{}/{name}", outer.name));
+        let name =
+            around.as_ref().map_or_else(|| name.to_owned(), |around| format!("{}/{name}", around.name));
         let limiter = limiter_of(&hub);
         if limiter.known(&name).is_some() {
             let expected = "a name that no other limiter of this tree has";
             return Err(raise(py, Error::invalid("name", expected, format!("{name:?}"))));
         }
         let scope = limiter.configure(&name, &quota.0);
-        let path = outer.map_or(Some(Path::of(scope)), |outer| outer.path.with(scope)).expect(DEPTH_CHECKED);
+        let path = match &around {
+            Some(around) => around.path.with(scope).expect(DEPTH_CHECKED),
+            None => Path::of(scope),
+        };
         let class = limiter.class(path);
         for (tenant, weight) in weights {
             limiter.set_weight(&tenant, weight);
         }
-        let is_capped = !tenants.is_empty() || outer.is_some_and(|outer| outer.is_capped);
-        Ok(Self { name, quota: Mutex::new(quota), scope, path, class, tenants, is_capped, within, hub })
+        let scopes = Arc::new(Scopes { name, scope, path, class, tenants, outer: around });
+        Ok(Self { hub, scopes, quota: Mutex::new(quota), within })
     }
 
     #[getter]
     fn name(&self) -> &str {
-        &self.name
+        &self.scopes.name
     }
 
     #[getter]
@@ -164,8 +139,8 @@ impl RateLimiter {
 
     /// A lease that starts when all dimensions have room.
     #[pyo3(
-        signature = (*, requests = None, tokens = None, input_tokens = None, output_tokens = None, tenant = "", priority = None, timeout = None),
-        text_signature = "(self, *, requests=1, tokens=None, input_tokens=0, output_tokens=0, tenant='', priority=0, timeout=None)"
+        signature = (*, requests = None, tokens = None, input_tokens = None, output_tokens = None, tenant = None, priority = None, timeout = None),
+        text_signature = "(self, *, requests=1, tokens=None, input_tokens=0, output_tokens=0, tenant=None, priority=0, timeout=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "the dimensions of one call")]
     pub(super) fn acquire(
@@ -174,7 +149,7 @@ impl RateLimiter {
         tokens: Option<&Bound<'_, PyAny>>,
         input_tokens: Option<&Bound<'_, PyAny>>,
         output_tokens: Option<&Bound<'_, PyAny>>,
-        tenant: &str,
+        tenant: Option<&Bound<'_, PyAny>>,
         priority: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Lease> {
@@ -185,8 +160,8 @@ impl RateLimiter {
 
     /// A lease that is held already, or None if the call would have to wait.
     #[pyo3(
-        signature = (*, requests = None, tokens = None, input_tokens = None, output_tokens = None, tenant = ""),
-        text_signature = "(self, *, requests=1, tokens=None, input_tokens=0, output_tokens=0, tenant='')"
+        signature = (*, requests = None, tokens = None, input_tokens = None, output_tokens = None, tenant = None),
+        text_signature = "(self, *, requests=1, tokens=None, input_tokens=0, output_tokens=0, tenant=None)"
     )]
     pub(super) fn try_acquire(
         &self,
@@ -195,7 +170,7 @@ impl RateLimiter {
         tokens: Option<&Bound<'_, PyAny>>,
         input_tokens: Option<&Bound<'_, PyAny>>,
         output_tokens: Option<&Bound<'_, PyAny>>,
-        tenant: &str,
+        tenant: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Lease>> {
         let ask = self.ask(requests, tokens, input_tokens, output_tokens, tenant, None)?;
         match Lease::held(py, self.hub.clone(), ask) {
@@ -207,28 +182,28 @@ impl RateLimiter {
 
     /// Sets the quota anew: what is used stays used.
     pub(super) fn set_quota(&self, py: Python<'_>, quota: Quota) {
-        self.limiter().configure(&self.name, &quota.0);
+        self.limiter().configure(&self.scopes.name, &quota.0);
         *self.quota.lock() = quota;
         self.hub.pump(py);
     }
 
     /// Sets a tenant's share relative to the others', which have 1.
-    fn set_weight(&self, tenant: &str, weight: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.limiter().set_weight(tenant, number("weight", weight, &WEIGHTS)?);
+    fn set_weight(&self, tenant: &Bound<'_, PyAny>, weight: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.limiter().set_weight(text("tenant", Some(tenant))?, number("weight", weight, &WEIGHTS)?);
         Ok(())
     }
 
     /// The limiter as it stands.
     pub(super) fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.hub.leave_parent_behind();
-        let status = status_of(py, &self.limiter().status(self.scope))?;
+        let status = status_of(py, &self.limiter().status(self.scopes.scope))?;
         let within = self.within.as_ref().map(|outer| outer.get().status(py)).transpose()?;
         status.set_item("within", within)?;
         Ok(status)
     }
 
     fn __repr__(&self) -> String {
-        format!("<RateLimiter {}>", self.name)
+        format!("<RateLimiter {}>", self.scopes.name)
     }
 }
 

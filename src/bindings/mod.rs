@@ -13,6 +13,8 @@ mod lease;
 mod limiter;
 mod loops;
 mod quota;
+mod retry;
+mod scopes;
 mod semaphore;
 mod status;
 mod threads;
@@ -29,6 +31,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<limiter::RateLimiter>()?;
     module.add_class::<quota::Limit>()?;
     module.add_class::<quota::Quota>()?;
+    module.add_class::<retry::RetryBudget>()?;
+    module.add_class::<retry::RetryPolicy>()?;
     module.add_class::<semaphore::Semaphore>()?;
     module.add_class::<throttle::Throttle>()?;
     hub::forget_parent_after_fork(module.py())

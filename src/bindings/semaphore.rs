@@ -40,12 +40,12 @@ impl Semaphore {
 
     /// A permit that starts when one is free.
     #[pyo3(
-        signature = (*, tenant = "", priority = None, timeout = None),
-        text_signature = "(self, *, tenant='', priority=0, timeout=None)"
+        signature = (*, tenant = None, priority = None, timeout = None),
+        text_signature = "(self, *, tenant=None, priority=0, timeout=None)"
     )]
     fn acquire(
         &self,
-        tenant: &str,
+        tenant: Option<&Bound<'_, PyAny>>,
         priority: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Lease> {
@@ -53,8 +53,8 @@ impl Semaphore {
     }
 
     /// A permit that is held already, or None if none is free.
-    #[pyo3(signature = (*, tenant = ""))]
-    fn try_acquire(&self, py: Python<'_>, tenant: &str) -> PyResult<Option<Lease>> {
+    #[pyo3(signature = (*, tenant = None), text_signature = "(self, *, tenant=None)")]
+    fn try_acquire(&self, py: Python<'_>, tenant: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Lease>> {
         self.0.try_acquire(py, None, None, None, None, tenant)
     }
 

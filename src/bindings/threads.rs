@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -69,15 +69,15 @@ impl Parked {
 pub(super) enum Parker {
     /// The main thread: a `_thread.lock` that is held.
     Main(Py<PyAny>),
-    /// Any other thread: whether it was unparked.
-    Other(Arc<(Mutex<bool>, Condvar)>),
+    /// Any other thread. The standard library's parking has no state beside the thread's own that a fork could find locked.
+    Other(Thread),
 }
 
 impl Parker {
     fn new(py: Python<'_>) -> PyResult<Self> {
         static ALLOCATE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         if !is_main_thread(py)? {
-            return Ok(Self::Other(Arc::default()));
+            return Ok(Self::Other(thread::current()));
         }
         let lock = ALLOCATE.import(py, "_thread", "allocate_lock")?.call0()?;
         lock.call_method0(intern!(py, "acquire"))?;
@@ -87,7 +87,7 @@ impl Parker {
     pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Main(lock) => Self::Main(lock.clone_ref(py)),
-            Self::Other(parked) => Self::Other(parked.clone()),
+            Self::Other(thread) => Self::Other(thread.clone()),
         }
     }
 
@@ -96,15 +96,8 @@ impl Parker {
             Self::Main(lock) => {
                 lock.call_method1(py, intern!(py, "acquire"), (true, timeout.as_secs_f64())).map(drop)
             }
-            Self::Other(parked) => {
-                py.detach(|| {
-                    let (is_unparked, condition) = &**parked;
-                    let mut is_unparked = is_unparked.lock();
-                    if !*is_unparked {
-                        condition.wait_for(&mut is_unparked, timeout);
-                    }
-                    *is_unparked = false;
-                });
+            Self::Other(_) => {
+                py.detach(|| thread::park_timeout(timeout));
                 Ok(())
             }
         }
@@ -121,10 +114,7 @@ impl Parker {
                     failure.write_unraisable(py, Some(lock));
                 }
             }
-            Self::Other(parked) => {
-                *parked.0.lock() = true;
-                parked.1.notify_one();
-            }
+            Self::Other(thread) => thread.unpark(),
         }
     }
 }

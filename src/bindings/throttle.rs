@@ -6,7 +6,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use super::clock::{ManualClock, clock_of};
-use super::convert::{duration, raise};
+use super::convert::{duration, raise, text};
 use super::engine::{Ask, Engine};
 use super::hub::Hub;
 use super::lease::Lease;
@@ -52,17 +52,18 @@ impl Throttle {
     }
 
     /// A turn that starts when the key's rate has room.
-    #[pyo3(signature = (key = "", *, timeout = None))]
-    fn acquire(&self, key: &str, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Lease> {
+    #[pyo3(signature = (key = None, *, timeout = None), text_signature = "(self, key='', *, timeout=None)")]
+    fn acquire(&self, key: Option<&Bound<'_, PyAny>>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Lease> {
         let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
-        Ok(Lease::new(self.hub.clone(), Ask::Throttle { key: key.into() }, timeout))
+        Ok(Lease::new(self.hub.clone(), Ask::Throttle { key: text("key", key)?.into() }, timeout))
     }
 
     /// Takes a turn if there is one now and nobody waits for it.
-    #[pyo3(signature = (key = ""))]
-    fn try_acquire(&self, key: &str) -> bool {
+    #[pyo3(signature = (key = None), text_signature = "(self, key='')")]
+    fn try_acquire(&self, key: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let key = text("key", key)?;
         self.hub.leave_parent_behind();
-        self.throttle().try_acquire(key)
+        Ok(self.throttle().try_acquire(key))
     }
 
     fn __len__(&self) -> usize {

@@ -1,12 +1,11 @@
 //! The calls of one class: a line for each tenant, and the order of the lines.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
 
 use super::{Call, PRIORITY_HEAD_START, TenantId, Ticket};
 use crate::clock::Time;
 use crate::quota::Amounts;
-use crate::store::Path;
+use crate::scope::Path;
 
 /// A place in a tenant's line: arrival less head start, then arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +21,15 @@ impl Rank {
     }
 }
 
+/// The head of a line, with what it is compared by: among those who were served the same, the order is that of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Head {
+    served: u64,
+    rank: Rank,
+    pub(super) ticket: Ticket,
+    tenant: TenantId,
+}
+
 #[derive(Debug, Default)]
 struct Line {
     calls: BTreeMap<Rank, Ticket>,
@@ -33,15 +41,13 @@ struct Line {
 pub(super) struct Class {
     path: Path,
     lines: HashMap<TenantId, Line>,
-    /// The lines by what their tenants were served so far.
-    order: BTreeSet<(u64, TenantId)>,
-    /// In a round of asking: everybody up to here is held up.
-    passed: Option<(u64, TenantId)>,
+    /// The heads of the lines, by what their tenants were served so far.
+    order: BTreeSet<Head>,
 }
 
 impl Class {
     pub(super) fn new(path: Path) -> Self {
-        Self { path, lines: HashMap::new(), order: BTreeSet::new(), passed: None }
+        Self { path, lines: HashMap::new(), order: BTreeSet::new() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -58,53 +64,57 @@ impl Class {
         line.amounts.range(priority..).fold(Amounts::default(), |sum, (_, amounts)| sum.plus(amounts))
     }
 
-    pub(super) fn push(&mut self, call: &Call, counter: u64, rank: Rank, ticket: Ticket) {
+    pub(super) fn push(&mut self, call: &Call, served: u64, rank: Rank, ticket: Ticket) {
         let line = self.lines.entry(call.tenant).or_default();
+        let before = line.head(served, call.tenant);
         line.calls.insert(rank, ticket);
         let amounts = line.amounts.entry(call.priority).or_default();
         *amounts = amounts.plus(&call.amounts);
-        self.order.insert((counter, call.tenant));
+        let after = line.head(served, call.tenant);
+        replace(&mut self.order, before, after);
     }
 
-    pub(super) fn remove(&mut self, call: &Call, counter: u64, rank: Rank) {
+    pub(super) fn remove(&mut self, call: &Call, served: u64, rank: Rank) {
         let line = self.lines.get_mut(&call.tenant).expect("a waiting call stands in a line");
+        let before = line.head(served, call.tenant);
         line.calls.remove(&rank);
         if let Some(amounts) = line.amounts.get_mut(&call.priority) {
             *amounts = amounts.minus(&call.amounts);
         }
-        if line.calls.is_empty() {
+        let after = line.head(served, call.tenant);
+        replace(&mut self.order, before, after);
+        if after.is_none() {
             self.lines.remove(&call.tenant);
-            self.order.remove(&(counter, call.tenant));
         }
     }
 
     pub(super) fn reorder(&mut self, tenant: TenantId, before: u64, after: u64) {
-        if self.order.remove(&(before, tenant)) {
-            self.order.insert((after, tenant));
+        if let Some(line) = self.lines.get(&tenant) {
+            replace(&mut self.order, line.head(before, tenant), line.head(after, tenant));
         }
     }
 
-    /// The head of the fairest line, with what it is compared by.
-    pub(super) fn first(&self) -> Option<(u64, Rank, Ticket)> {
-        let (counter, tenant) = self.order.first()?;
-        self.lines[tenant].calls.first_key_value().map(|(rank, ticket)| (*counter, *rank, *ticket))
+    /// The head of the fairest line.
+    pub(super) fn first(&self) -> Option<Head> {
+        self.order.first().copied()
     }
 
-    pub(super) fn rewind(&mut self) {
-        self.passed = None;
+    /// The heads of the lines, the fairest first, from where one was seen.
+    pub(super) fn heads_from(&self, seen: &Head) -> impl Iterator<Item = &Head> {
+        self.order.range(seen..)
     }
+}
 
-    /// The head of the fairest line whose own scopes are free, with what it is compared by.
-    pub(super) fn head(&mut self, is_held_up: impl Fn(Ticket) -> bool) -> Option<(u64, Rank, Ticket)> {
-        let from = self.passed.map_or(Bound::Unbounded, Bound::Excluded);
-        for &(counter, tenant) in self.order.range((from, Bound::Unbounded)) {
-            let (&rank, &ticket) =
-                self.lines[&tenant].calls.first_key_value().expect("no empty lines are kept");
-            if !is_held_up(ticket) {
-                return Some((counter, rank, ticket));
-            }
-            self.passed = Some((counter, tenant));
-        }
-        None
+impl Line {
+    fn head(&self, served: u64, tenant: TenantId) -> Option<Head> {
+        let (&rank, &ticket) = self.calls.first_key_value()?;
+        Some(Head { served, rank, ticket, tenant })
+    }
+}
+
+fn replace(order: &mut BTreeSet<Head>, before: Option<Head>, after: Option<Head>) {
+    if before != after {
+        before.inspect(|head| _ = order.remove(head));
+        order.extend(after);
     }
 }

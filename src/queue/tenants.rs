@@ -20,7 +20,7 @@ pub struct TenantId {
 }
 
 /// The tenant without a name, whom every queue knows.
-pub const NOBODY: TenantId = TenantId { slot: 0, generation: 0 };
+const NOBODY: TenantId = TenantId { slot: 0, generation: 0 };
 
 #[derive(Debug)]
 struct Tenant {
@@ -112,7 +112,7 @@ impl Tenants {
         tenant.served
     }
 
-    /// Adds what a call takes; returns where the tenant stood and stands now.
+    /// Adds what a call takes; returns where the tenant stood and stands now if it waits, for then it has moved.
     pub(super) fn charge(&mut self, id: TenantId, amounts: &Amounts) -> Option<(u64, u64)> {
         let level = self.level;
         let tenant = self.get_mut(id)?;
@@ -120,12 +120,12 @@ impl Tenants {
         let start = if tenant.waiting == 0 { before.max(level) } else { before };
         // At least one unit, so that whoever is served moves back in the order.
         tenant.served = start.saturating_add(tenant.share(amounts).max(1));
-        let after = tenant.served;
+        let moved = tenant.moved_from(before);
         self.level = level.max(start);
-        Some((before, after))
+        moved
     }
 
-    /// Replaces what a call was thought to take by what it took.
+    /// Replaces what a call was thought to take by what it took; returns the same as [`Tenants::charge`].
     pub(super) fn correct(
         &mut self,
         id: TenantId,
@@ -135,7 +135,7 @@ impl Tenants {
         let tenant = self.get_mut(id)?;
         let before = tenant.served;
         tenant.served = before.saturating_add(tenant.share(actual)).saturating_sub(tenant.share(reserved));
-        Some((before, tenant.served))
+        tenant.moved_from(before)
     }
 
     /// Forgets those who would start level with a newcomer. What was served before matters only as long as somebody waits.
@@ -169,6 +169,10 @@ impl Tenants {
 impl Tenant {
     fn new(name: Arc<str>, generation: u32) -> Self {
         Self { name, generation, served: 0, weight: 1.0, waiting: 0 }
+    }
+
+    fn moved_from(&self, before: u64) -> Option<(u64, u64)> {
+        (self.waiting > 0).then_some((before, self.served))
     }
 
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]

@@ -1,15 +1,16 @@
 //! All scopes and leases as plain state, and the steps on it: pure functions of (state, request, now).
 //! No lock and no clock; a store wraps it in what makes a step atomic.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Blocked, Decision, LeaseId, LimitStatus, Path, ScopeId, ScopeStatus};
+use super::{Decision, LeaseId, LimitStatus, ScopeStatus};
 use crate::bucket::Bucket;
 use crate::clock::Time;
 use crate::error::{Ended, Misfit};
 use crate::quota::{Amounts, Dimension, Quota};
+use crate::scope::{Blocked, Path, ScopeId};
 use crate::semaphore::Permits;
 
 /// Below this many scopes no cap is forgotten.
@@ -79,14 +80,14 @@ impl Book {
         &mut self,
         name: &str,
         quota: &Quota,
-        is_awaited: &dyn Fn(ScopeId) -> bool,
+        awaited: &dyn Fn() -> HashSet<ScopeId>,
         now: Time,
     ) -> ScopeId {
         if let Some(id) = self.known(name) {
             return id;
         }
         if self.names.len() >= self.sweep_at {
-            self.forget_idle_caps(is_awaited, now);
+            self.forget_idle_caps(&awaited(), now);
         }
         self.add(name, quota, true)
     }
@@ -101,12 +102,13 @@ impl Book {
         id
     }
 
-    fn forget_idle_caps(&mut self, is_awaited: &dyn Fn(ScopeId) -> bool, now: Time) {
-        for (id, slot) in (0..).map(ScopeId).zip(&mut self.scopes) {
-            if let Some(scope) = slot.take_if(|scope| scope.is_cap && scope.is_idle(now) && !is_awaited(id)) {
-                self.names.remove(&scope.name);
-            }
-        }
+    fn forget_idle_caps(&mut self, awaited: &HashSet<ScopeId>, now: Time) {
+        let Self { names, scopes, .. } = self;
+        names.retain(|_, id| {
+            let is_idle =
+                |scope: &mut Box<Scope>| scope.is_cap && scope.is_idle(now) && !awaited.contains(id);
+            scopes[id.0 as usize].take_if(is_idle).is_none()
+        });
         self.sweep_at = SCOPES_BEFORE_SWEEP.max(2 * self.names.len());
     }
 

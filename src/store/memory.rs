@@ -1,16 +1,18 @@
 //! The store of one process: the book under one mutex.
 //! The mutex is never held while anything waits or calls out.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::book::Book;
-use super::{Blocked, Decision, LeaseId, Path, ScopeId, ScopeStatus, Store};
+use super::{Decision, LeaseId, ScopeStatus, Store};
 use crate::clock::{Clock, Time};
 use crate::error::{Ended, Error, Result};
 use crate::quota::{Amounts, Quota};
+use crate::scope::{Blocked, Path, ScopeId};
 
 /// State in this process's memory.
 pub struct MemoryStore {
@@ -35,8 +37,8 @@ impl Store for MemoryStore {
         self.book.lock().configure(name, quota, self.clock.now())
     }
 
-    fn cap(&self, name: &str, quota: &Quota, is_awaited: &dyn Fn(ScopeId) -> bool) -> ScopeId {
-        self.book.lock().cap(name, quota, is_awaited, self.clock.now())
+    fn cap(&self, name: &str, quota: &Quota, awaited: &dyn Fn() -> HashSet<ScopeId>) -> ScopeId {
+        self.book.lock().cap(name, quota, awaited, self.clock.now())
     }
 
     fn known(&self, name: &str) -> Option<ScopeId> {

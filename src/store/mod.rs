@@ -4,55 +4,21 @@
 mod book;
 mod memory;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use memory::MemoryStore;
 
 use crate::clock::Time;
 use crate::error::{Ended, Misfit, Result};
-use crate::quota::{Amounts, Dimension, Limit, Quota};
-
-/// A scope known to a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ScopeId(u32);
+use crate::quota::{Amounts, Limit, Quota};
+use crate::scope::{Blocked, Path, ScopeId};
 
 /// A live claim on all scopes of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseId {
     slot: u32,
     generation: u32,
-}
-
-/// How many scopes one call can fall under.
-pub const MAX_DEPTH: usize = 8;
-
-/// The scopes that a call falls under, outermost first; no scope twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Path {
-    scopes: [ScopeId; MAX_DEPTH],
-    len: usize,
-}
-
-impl Path {
-    /// A path of one scope.
-    #[must_use]
-    pub const fn of(scope: ScopeId) -> Self {
-        Self { scopes: [scope; MAX_DEPTH], len: 1 }
-    }
-
-    /// This path with one scope more inside it; None if it is [`MAX_DEPTH`] deep already.
-    #[must_use]
-    pub fn with(mut self, scope: ScopeId) -> Option<Self> {
-        *self.scopes.get_mut(self.len)? = scope;
-        self.len += 1;
-        Some(self)
-    }
-
-    /// The scopes, outermost first.
-    #[must_use]
-    pub fn scopes(&self) -> &[ScopeId] {
-        &self.scopes[..self.len]
-    }
 }
 
 /// The answer to a reservation.
@@ -64,19 +30,6 @@ pub enum Decision {
     Wait(Blocked),
     /// Nothing is changed: there never will be room.
     Never(Misfit),
-}
-
-/// What stands in the way, and until when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blocked {
-    /// The scope without room.
-    pub scope: ScopeId,
-    /// Its dimension without room, the last one to have room if there are several.
-    pub dimension: Dimension,
-    /// When all dimensions have room; None where that depends on a permit somebody holds.
-    pub ready_at: Option<Time>,
-    /// When to ask again although nothing was given back: at `ready_at`, or when the next lease expires.
-    pub ask_again_at: Time,
 }
 
 /// One limit as it stands.
@@ -111,8 +64,9 @@ pub trait Store: Send + Sync {
     /// Makes the scope of that name known, or sets its quota anew; what is used stays used.
     fn configure(&self, name: &str, quota: &Quota) -> ScopeId;
 
-    /// Makes the scope of that name known for as long as it is in use: with permits held, a bucket not full, or `is_awaited`.
-    fn cap(&self, name: &str, quota: &Quota, is_awaited: &dyn Fn(ScopeId) -> bool) -> ScopeId;
+    /// Makes the scope of that name known for as long as it is in use: with permits held, a bucket not full, or one of the
+    /// `awaited`, who are asked for only when idle caps are looked for.
+    fn cap(&self, name: &str, quota: &Quota, awaited: &dyn Fn() -> HashSet<ScopeId>) -> ScopeId;
 
     /// The scope of that name, if it is known.
     fn known(&self, name: &str) -> Option<ScopeId>;

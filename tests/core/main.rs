@@ -6,6 +6,7 @@ mod limiter;
 mod properties;
 mod queue;
 mod quota;
+mod retry;
 mod store;
 mod throttle;
 mod world;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ratekeeper::limiter::Request;
+use ratekeeper::error::Error;
+use ratekeeper::limiter::{Admission, Request};
 use ratekeeper::queue::PRIORITY_HEAD_START;
 use ratekeeper::quota::Amounts;
 
@@ -155,6 +156,84 @@ fn whoever_waits_for_the_account_holds_up_all_its_models() {
     world.lease(&one, tokens(500));
     world.queued(&one, 0, tokens(900));
     assert!(world.limiter.try_acquire(&request(&two, tokens(1))).is_err());
+}
+
+#[test]
+fn a_tenant_that_waits_for_two_models_has_one_share_of_their_account() {
+    let world = World::new();
+    let account = world.place("account", &quota(0, 60_000, 0), None);
+    let (one, two) = (
+        world.place("one", &quota(1_000, 0, 0), Some(&account)),
+        world.place("two", &quota(1_000, 0, 0), Some(&account)),
+    );
+    world.lease(&one, tokens(60_000));
+    for who in 0..20 {
+        world.queue(&of("wide", &one, tokens(1_000)), who);
+        world.queue(&of("wide", &two, tokens(1_000)), 100 + who);
+        world.queue(&of("deep", &two, tokens(1_000)), 200 + who);
+    }
+    world.advance(20.0);
+    let started = world.started();
+    assert_eq!(started.len(), 20);
+    let deep = started.iter().filter(|who| **who >= 200).count();
+    assert!((9..=11).contains(&deep), "the tenant of one model started {deep} of 20");
+    assert!(started.windows(3).all(|three| three.iter().any(|who| *who >= 200)), "in turns: {started:?}");
+}
+
+#[test]
+fn tenants_that_were_served_the_same_start_in_the_order_of_their_arrival() {
+    let (world, model) = World::with(&quota(60, 0, 0));
+    world.limiter.set_weight("b", 1.0);
+    world.lease(&model, Amounts { requests: 60, ..Amounts::default() });
+    for (who, tenant) in (0..).zip(["c", "b", "a"]) {
+        world.queue(&of(tenant, &model, tokens(1)), who);
+    }
+    world.advance(3.0);
+    assert_eq!(world.started(), [0, 1, 2]);
+}
+
+#[test]
+fn what_nobody_paid_for_out_of_a_share_is_not_given_back_to_it() {
+    let (world, model) = World::with(&quota(0, 60_000, 0));
+    let Admission::Granted(alone) = world.acquire(&model, 0, tokens(60_000)).unwrap() else {
+        panic!("there was room")
+    };
+    for who in 0..100 {
+        world.queue(&of(["", "named"][who as usize % 2], &model, tokens(1_000)), who);
+    }
+    world.advance(60.0);
+    assert_eq!(world.started().len(), 60);
+    world.limiter.settle(&alone, &tokens(0)).unwrap();
+    world.advance(20.0);
+    let nameless = world.started().iter().filter(|who| **who % 2 == 0).count();
+    assert!((9..=11).contains(&nameless), "the nameless started {nameless} of 20");
+}
+
+#[test]
+fn a_call_asked_for_under_a_cap_that_was_forgotten_since_still_has_a_deadline() {
+    let world = World::new();
+    let model = world.place("model", &quota(0, 0, 1), None);
+    let capped = || {
+        let cap = world.limiter.cap("model/tenant:x", &quota(1, 0, 0));
+        Place { path: model.path.with(cap).unwrap(), ..model }
+    };
+    let old = capped();
+    for other in 0..1_024 {
+        world.limiter.cap(&other.to_string(), &quota(1, 0, 0));
+    }
+    let new = capped();
+    assert_ne!(old.path, new.path);
+    let first = world.limiter.try_acquire(&of("x", &new, tokens(1))).unwrap();
+    world.limiter.settle(&first, &tokens(1)).unwrap();
+    world.queue(&of("x", &new, tokens(1)), 0);
+    let held = world.lease(&model, tokens(1));
+    let deadline = Some(world.now() + Duration::from_secs(1));
+    world.queue(&Request { deadline, ..of("x", &old, tokens(1)) }, 1);
+    world.limiter.settle(&held, &tokens(1)).unwrap();
+    assert!(world.started().is_empty());
+    world.advance(1.0);
+    let done = world.limiter.poll().done;
+    assert!(matches!(&done[..], [(1, Err(Error::QuotaExceeded(_)))]), "{done:?}");
 }
 
 #[test]

@@ -37,4 +37,5 @@ fn headroom_takes_from_the_burst_what_the_rate_gives_in_that_time() {
     let quota = Quota::new(vec![Limit::new(Dimension::Requests, 600, MINUTE, None).unwrap()], None).unwrap();
     assert_eq!(quota.with_headroom(Duration::from_millis(250)).limits()[0].burst(), 597);
     assert_eq!(quota.with_headroom(Duration::from_hours(2)).limits()[0].burst(), 1);
+    assert_eq!(quota.with_headroom(Duration::MAX).limits()[0].burst(), 1);
 }

@@ -1,12 +1,15 @@
 //! The contract of every store: each method one atomic step. New stores join the list of `stores`.
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ratekeeper::clock::ManualClock;
 use ratekeeper::error::Ended;
 use ratekeeper::quota::{Amounts, Dimension};
-use ratekeeper::store::{Decision, LeaseId, MAX_DEPTH, MemoryStore, Path, Store};
+use ratekeeper::scope::{MAX_DEPTH, Path};
+use ratekeeper::store::{Decision, LeaseId, MemoryStore, Store};
 
 use crate::world::{quota, tokens};
 
@@ -102,14 +105,14 @@ fn a_smaller_number_of_permits_takes_none_away_from_their_holders() {
 fn idle_caps_are_forgotten_and_those_in_use_are_kept() {
     for (store, clock) in stores() {
         let one_a_minute = quota(1, 0, 0);
-        let held = store.cap("held", &quota(0, 0, 1), &|_| false);
+        let held = store.cap("held", &quota(0, 0, 1), &HashSet::new);
         let lease = granted(store.reserve(&Path::of(held), &tokens(1)));
-        let awaited = store.cap("awaited", &one_a_minute, &|_| false);
-        let used = store.cap("used", &one_a_minute, &|_| false);
+        let awaited = store.cap("awaited", &one_a_minute, &HashSet::new);
+        let used = store.cap("used", &one_a_minute, &HashSet::new);
         clock.advance(Duration::from_mins(1));
         granted(store.reserve(&Path::of(used), &tokens(1)));
         for tenant in 0..1024 {
-            let id = store.cap(&tenant.to_string(), &one_a_minute, &|scope| scope == awaited);
+            let id = store.cap(&tenant.to_string(), &one_a_minute, &|| [awaited].into());
             assert_eq!(store.known(&tenant.to_string()), Some(id));
         }
         assert_eq!(store.known("0"), None);
@@ -118,6 +121,20 @@ fn idle_caps_are_forgotten_and_those_in_use_are_kept() {
             [Some(held), Some(awaited), Some(used)]
         );
         store.settle(lease, &tokens(1)).unwrap();
+    }
+}
+
+#[test]
+fn who_waits_is_asked_for_once_a_search_for_idle_caps() {
+    for (store, _) in stores() {
+        let searches = Cell::new(0);
+        for tenant in 0..2_000 {
+            store.cap(&tenant.to_string(), &quota(1, 0, 0), &|| {
+                searches.set(searches.get() + 1);
+                HashSet::new()
+            });
+        }
+        assert_eq!(searches.get(), 1);
     }
 }
 

@@ -109,3 +109,11 @@ fn rates_that_cannot_be_are_refused_by_name() {
     assert!(text(0, Duration::from_secs(1)).starts_with("rate: "));
     assert!(text(1, Duration::ZERO).starts_with("rate: "));
 }
+
+#[test]
+fn a_burst_that_would_take_ages_to_come_back_is_refused_by_name() {
+    let clock: Arc<ManualClock> = Arc::default();
+    let made = |burst| Throttle::<u32>::new(clock.clone(), 1, Duration::from_hours(1), Some(burst)).map(drop);
+    assert!(made(u32::MAX).unwrap_err().to_string().starts_with("burst: "));
+    made(24 * 365).unwrap();
+}

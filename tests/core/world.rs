@@ -8,7 +8,8 @@ use ratekeeper::error::Result;
 use ratekeeper::limiter::{Admission, Lease, Limiter, Request, Status};
 use ratekeeper::queue::{ClassId, Ticket};
 use ratekeeper::quota::{Amounts, Dimension, Limit, Quota};
-use ratekeeper::store::{MemoryStore, Path, ScopeId};
+use ratekeeper::scope::{Path, ScopeId};
+use ratekeeper::store::MemoryStore;
 
 pub(crate) const LEASE_TTL: Duration = Duration::from_mins(10);
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
@@ -91,6 +92,15 @@ def test_eight_agents_under_a_concurrency_of_two_never_make_three_requests_at_on
     report = books.agree_in_tokens(8 * 3)
     assert report.peak_concurrency == 2
     assert report.statuses == {200: 24}
+
+
+def test_a_middleware_that_calls_the_wrapped_model_is_limited_too(make, books, provider):
+    provider.script(Reply(text="ok", times=None))
+    llm = books.keeper().wrap(make("chat"))
+    summaries = SummarizationMiddleware(model=llm, trigger=("messages", 2), keep=("messages", 1))
+    said = [("user", "one"), ("assistant", "two"), ("user", "three")]
+    create_agent(llm, middleware=[summaries]).invoke({"messages": said})
+    books.agree_in_tokens(2)
 
 
 def test_a_graph_of_models_shares_the_quota_of_their_key(make, books, provider, run):

@@ -89,6 +89,31 @@ def test_structured_output_makes_one_attempt(kind, make, books, provider, run):
     books.agree(3)
 
 
+DERIVED = {
+    "with_config": lambda llm: llm.with_config(tags=["a"]),
+    "configurable_fields": lambda llm: llm.configurable_fields(
+        max_tokens=ConfigurableField("most")
+    ).with_config(configurable={"most": 64}),
+    "configurable_alternatives": lambda llm: llm.configurable_alternatives(
+        ConfigurableField("which"), other=llm
+    ).with_config(configurable={"which": "other"}),
+    "more_retries": lambda llm: llm.model_copy(update={"max_retries": 5}),
+}
+
+
+@every_kind
+@pytest.mark.parametrize("derive", DERIVED.values(), ids=DERIVED)
+def test_what_is_derived_from_a_wrapped_model_is_limited_and_makes_one_attempt(
+    kind, derive, *, make, books, provider, run
+):
+    provider.set_faults(Fault(kind="server_error"))
+    llm = derive(books.keeper().wrap(make(kind)))
+    for call in (lambda: llm.invoke("a"), lambda: run(llm.ainvoke("a")), lambda: list(llm.stream("a"))):
+        with pytest.raises(Exception, match="500"):
+            call()
+    books.agree(3)
+
+
 @every_kind
 def test_copies_are_limited_and_copies_of_the_original_are_not(kind, make, books):
     model = make(kind)
@@ -192,8 +217,26 @@ def test_a_copy_with_another_key_falls_under_that_keys_quota(make, books):
     assert len({scope.key for scope in report.scopes}) == 2
 
 
-def test_a_key_never_shows(make, books):
-    llm = books.keeper().wrap(make("chat", api_key="sk-very-secret"))
+@every_kind
+def test_a_key_never_shows(kind, make, books, provider, caplog):
+    """In no representation, event, status, pickle, log line, error or report."""
+    caplog.set_level("DEBUG", logger="ratekeeper")
+    keeper = Keeper(hooks=books, name="without a quota, which it logs")
+    llm = keeper.wrap(make(kind, api_key="sk-very-secret"))
     llm.invoke("hello")
-    shown = repr(llm.ratekeeper) + repr(books.events) + repr(books.keepers[0].status()) + repr(books.keepers)
-    assert "very-secret" not in shown
+    provider.set_faults(Fault(kind="server_error"))
+    with pytest.raises(Exception, match="500") as failed:
+        llm.invoke("hello")
+    with pytest.raises(ConfigError) as refused:
+        books.keeper().wrap(llm)
+    shown = [
+        llm.ratekeeper,
+        books.events,
+        keeper,
+        keeper.status(),
+        pickle.dumps(llm.ratekeeper),
+        provider.report(),
+    ]
+    assert "very-secret" not in repr([*shown, failed.value, refused.value]) + caplog.text
+    assert books.of("failed")
+    assert "no quota is set" in caplog.text

@@ -139,6 +139,10 @@ def run(request):
     return run_on_uvloop
 
 
+#: A process that was started in the background of a shell without job control ignores interrupts, and so do its children.
+HEEDS_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 @pytest.fixture
 def script():
     """Starts a Python program in a process of its own, with the package under test."""
@@ -147,7 +151,7 @@ def script():
     def start(source):
         path = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
         process = subprocess.Popen(
-            [sys.executable, "-c", source],
+            [sys.executable, "-c", HEEDS_INTERRUPTS + source],
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -160,6 +160,9 @@ def test_a_named_file_must_be_there_and_the_default_one_need_not(tmp_path, monke
         config.load("absent.toml", {})
     with pytest.raises(rk.ConfigError, match=r"RATEKEEPER_CONFIG: cannot read .*absent\.toml"):
         config.load(None, {"RATEKEEPER_CONFIG": "absent.toml"})
+    (tmp_path / "ratekeeper.toml").write_text("[quota")
+    with pytest.raises(rk.ConfigError, match=r"^ratekeeper\.toml: .* is no valid TOML"):
+        config.load(None, {})
 
 
 def test_the_file_is_found_by_argument_then_environment_then_working_directory(tmp_path, monkeypatch):
@@ -197,6 +200,7 @@ def test_the_environment_alone_is_enough(tmp_path, monkeypatch):
     [
         ("RATEKEEPER_RPM", "many", "RATEKEEPER_RPM: expected a whole number .* got 'many'"),
         ("RATEKEEPER_RPM", "0", "RATEKEEPER_RPM: .* got 0"),
+        ("RATEKEEPER_CONCURRENCY", "1000001", "RATEKEEPER_CONCURRENCY: .* to 1000000, got 1000001"),
         ("RATEKEEPER_TPM", "1e6", "RATEKEEPER_TPM: .* got '1e6'"),
         ("RATEKEEPER_TIMEOUT", "nan", "RATEKEEPER_TIMEOUT: .* got nan"),
         ("RATEKEEPER_RMP", "5", "RATEKEEPER_RMP: no such setting; did you mean RATEKEEPER_RPM?"),

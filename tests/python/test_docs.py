@@ -1,7 +1,7 @@
 """README and docs: every Python block runs, prints what it says it prints, and every link leads somewhere.
 
 The blocks of one page run in order, in one namespace, in a process of their own whose OpenAI and Anthropic
-are a fake provider. A block that says what it prints (in comments that start with `#>`) is held to it.
+are a fake provider. A block that says what it prints (in comments that start with `# >`) is held to it.
 Whatever is not marked as `python` is not run.
 """
 
@@ -68,7 +68,7 @@ def blocks_of(page, language=None):
 
 def promised(block):
     """The lines that a block says it prints."""
-    return [line.strip()[3:] for line in block.text.splitlines() if line.strip().startswith("#> ")]
+    return [line.strip()[4:] for line in block.text.splitlines() if line.strip().startswith("# > ")]
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +115,12 @@ def test_every_python_block_runs_and_prints_what_it_says(page, provider, tmp_pat
 
 
 @every_page
-def test_every_page_shows_code_that_runs(page):
-    assert blocks_of(page, "python")
+def test_every_page_shows_code_that_runs_and_what_it_prints(page):
+    blocks = blocks_of(page, "python")
+    assert any(promised(block) for block in blocks)
+    assert all("#>" not in block.text for block in blocks), (
+        "ruff format writes `# >`, and so the tests read it"
+    )
 
 
 @every_page

@@ -1,6 +1,7 @@
 """The guard: so many whole jobs at a time, with tags for the calls inside."""
 
 import asyncio
+import functools
 import inspect
 import threading
 import typing
@@ -127,3 +128,34 @@ def test_a_guard_refuses_generators():
 
     with pytest.raises(TypeError, match="generator"):
         rk.Keeper().guard(concurrency=1)(steps)
+
+
+def test_a_partial_of_a_coroutine_function_runs_inside_the_guard():
+    running, peak = 0, 0
+
+    async def kickoff(name):
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return name
+
+    guarded = rk.Keeper().guard(concurrency=1)(functools.partial(functools.partial(kickoff), "crew"))
+
+    async def main():
+        return await asyncio.wait_for(asyncio.gather(*(guarded() for _ in range(3))), 10)
+
+    assert asyncio.run(main()) == ["crew"] * 3
+    assert peak == 1
+
+
+@pytest.mark.parametrize(
+    "decorator", [rk.Keeper().guard(concurrency=1), rk.tags(job="a"), rk.Throttle("9/s")]
+)
+def test_a_plain_function_that_returns_a_coroutine_is_told_that_it_would_run_outside(decorator):
+    async def kickoff():
+        raise AssertionError("this never starts")
+
+    with pytest.raises(TypeError, match="decorate the coroutine function"):
+        decorator(lambda: kickoff())()

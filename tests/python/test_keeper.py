@@ -23,6 +23,13 @@ def rpm(keeper, scope):
     return next((limit["limit"] for limit in limits if limit["dimension"] == "requests"), None)
 
 
+class AsyncHook(rk.Hook):
+    """Nobody would await it."""
+
+    async def settled(self, event):
+        raise AssertionError(event)
+
+
 def call(keeper, provider, account, model, /, **options):
     with keeper.gate(provider, account, Options(**options)).call(Request(model, "hello")):
         pass
@@ -74,6 +81,13 @@ def test_a_scope_reads_as_it_is_written():
     for wrong in ("", "openai", "openai/acct", "openai//gpt", "/a/b"):
         with pytest.raises(rk.ConfigError, match="provider/account/group"):
             rk.Keeper().limiter(wrong)
+
+
+def test_a_gate_without_a_timeout_of_its_own_has_the_keepers():
+    keeper = rk.Keeper(rk.Quota(rpm=1), headroom=0, timeout=0.5)
+    assert keeper.gate("openai", "a").options.timeout == 0.5
+    assert keeper.gate("openai", "a", Options(tenant="acme")).options == Options("acme", timeout=0.5)
+    assert keeper.gate("openai", "a", Options(timeout=2.0)).options.timeout == 2.0
 
 
 def test_objects_of_one_account_and_model_share_a_limiter_however_often_they_are_made_anew():
@@ -192,6 +206,30 @@ with gate.call(Request("m", "x")):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_lock_that_another_thread_holds_is_free_in_a_child():
+    code = """
+import os, threading, time
+from ratekeeper import forks
+lock, held = forks.lock(), threading.Event()
+def hold():
+    with lock:
+        held.set()
+        time.sleep(0.1)
+threading.Thread(target=hold).start()
+held.wait()
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if lock.acquire(timeout=10) else 1)
+assert os.waitpid(pid, 0)[1] == 0
+assert lock.acquire(timeout=10)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], timeout=60, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # --- what it tells ----------------------------------------------------------------------------------------
 
 
@@ -279,6 +317,7 @@ def test_wrap_names_the_argument_that_is_wrong(arguments, field):
         ({"count": 7}, "count"),
         ({"hooks": print}, "hooks"),
         ({"hooks": [rk.Hook]}, "hooks"),
+        ({"hooks": AsyncHook()}, "hooks"),
         ({"headroom": -0.1}, "headroom"),
         ({"lease_ttl": 0}, "lease_ttl"),
         ({"timeout": float("inf")}, "timeout"),

@@ -184,14 +184,14 @@ class Keeping(RuleBasedStateMachine):
 
     def teardown(self):
         """In the end everybody is served, and time brings everything back."""
-        for _ in range(400):
+        for _ in range(2000):
             for lease, _, _ in self.held:
                 lease.close()
             self.held.clear()
             self.collect()
             if not self.waiting and not self.held:
                 break
-            self.advance(250)
+            self.advance(1000)
         assert not self.waiting
         self.stage.advance(3600)
         status = self.limiter.status()

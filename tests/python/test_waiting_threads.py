@@ -113,8 +113,7 @@ held = limiter.try_acquire()
 @needs_signals
 def test_an_interrupt_ends_a_wait_and_leaves_nothing(script, finish):
     source = WAITING + (
-        "print('waiting', flush=True)\n"
-        "try:\n    limiter.acquire().wait()\n"
+        "try:\n    print('waiting', flush=True)\n    limiter.acquire().wait()\n"
         "except KeyboardInterrupt:\n    held.close(); s = limiter.status(); print(s['in_flight'], s['waiting'])\n"
     )
     process = script(source)
@@ -128,8 +127,7 @@ def test_an_interrupt_ends_a_wait_and_leaves_nothing(script, finish):
 def test_an_interrupt_ends_a_wait_on_the_clock_too(script, finish):
     source = (
         "import ratekeeper as rk\nlimiter = rk.RateLimiter(rk.Quota(rpd=1))\nlimiter.try_acquire()\n"
-        "print('waiting', flush=True)\n"
-        "try:\n    limiter.acquire().wait()\n"
+        "try:\n    print('waiting', flush=True)\n    limiter.acquire().wait()\n"
         "except KeyboardInterrupt:\n    print(limiter.status()['waiting'])\n"
     )
     process = script(source)

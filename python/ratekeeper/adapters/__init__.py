@@ -5,8 +5,8 @@ Owns the table of adapters. An adapter is a module of this package with::
     def wrap(obj: T, keeper: Keeper, options: Options) -> T
 
 It finds the provider, the account (`providers.account_of`, or `options.account` if given) and the model from
-the object, leaves the object itself untouched, and sends every call through `keeper.gate(provider, account,
-options)`. Adapters may import their framework; this module may not.
+the object, leaves the object itself untouched, and sends every call through the gate that
+`keeper.gate(provider, account, options)` gives. Adapters may import their framework; this module may not.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Owns the registry. May import neither an SDK nor a framework, and nothing above 
 
 For adapters: `get("openai")` gives the facts, `account_of(provider, api_key=…, base_url=…)` the account part
 of the scope; `Request` is what `Gate.call` takes, `Usage` what `Call.settle` takes; `provider.usage(raw)`
-reads a raw response body.
+reads a raw response body, `provider.limits(headers, now)` its headers. What an exception means is told by
+`providers.failure.classify`, which is not loaded before a call fails.
 """
 
 from __future__ import annotations
@@ -13,23 +14,19 @@ from .account import account_of, fingerprint
 from .anthropic import Anthropic
 from .azure import AzureOpenAI
 from .base import Amounts, Provider, Request, Sizes
-from .failure import Failure, failure_of
 from .openai import OpenAI
-from .others import DeepSeek, Gemini, Groq, Mistral
+from .others import DeepSeek, Gemini, Groq, Mistral, OpenRouter
 from .usage import Usage, read_usage
 
 __all__ = [
     "Amounts",
-    "Failure",
     "Provider",
     "Request",
     "Sizes",
     "Usage",
     "account_of",
-    "failure_of",
     "fingerprint",
     "get",
-    "names",
     "read_usage",
 ]
 
@@ -43,6 +40,7 @@ _PROVIDERS: dict[str, Provider] = {
         Groq(),
         Mistral(),
         DeepSeek(),
+        OpenRouter(),
         Provider(),
     )
 }
@@ -57,8 +55,3 @@ def get(name: str) -> Provider:
     other.name = name
     # setdefault: two threads that meet here must get the same object.
     return _PROVIDERS.setdefault(name, other)
-
-
-def names() -> list[str]:
-    """The providers whose rules are known."""
-    return sorted(_PROVIDERS)

@@ -5,7 +5,9 @@ Owns what counts against Anthropic's limits. Source: platform.claude.com/docs/en
 
 from __future__ import annotations
 
-from .base import Provider
+from typing import ClassVar
+
+from .base import MINUTE, Periods, Provider
 from .usage import Usage
 
 #: Models that share one bucket, by the first of them. Later ones (Opus 5, Sonnet 5) have buckets of their
@@ -25,6 +27,12 @@ class Anthropic(Provider):
 
     name = "anthropic"
     default_hosts = ("api.anthropic.com",)
+    periods: ClassVar[Periods] = {
+        "requests": (MINUTE,),
+        "tokens": (MINUTE,),
+        "input_tokens": (MINUTE,),
+        "output_tokens": (MINUTE,),
+    }
 
     def group(self, model: str) -> str:
         """The shared bucket of Opus 4.5 to 4.8 or of Sonnet 4.5 and 4.6, dated names too; else the model."""

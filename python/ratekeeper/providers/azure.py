@@ -5,7 +5,9 @@ Owns what counts against a deployment's limits. Source: learn.microsoft.com, Azu
 
 from __future__ import annotations
 
-from .base import Sizes
+from typing import ClassVar
+
+from .base import MINUTE, Periods, Sizes
 from .openai import OpenAI
 
 
@@ -18,6 +20,7 @@ class AzureOpenAI(OpenAI):
 
     name = "azure"
     account_is_host = True
+    periods: ClassVar[Periods] = {"requests": (MINUTE,), "tokens": (MINUTE,)}
 
     def held(self, ceiling: int, sizes: Sizes) -> int:
         """The prompt's estimate and the ceiling, added."""

@@ -6,9 +6,20 @@ Owns the plain values and the default rules. May not import an SDK, read a clock
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .usage import Usage, read_usage
+
+if TYPE_CHECKING:
+    from .limits import LearnedLimit
+
+SECOND = 1.0
+MINUTE = 60.0
+DAY = 86_400.0
+
+#: Seconds of the periods that the limit of a dimension may have. One: that is it. Several: the numbers tell
+#: which.
+Periods = Mapping[str, tuple[float, ...]]
 
 
 class Request(NamedTuple):
@@ -82,6 +93,8 @@ class Provider:
     default_hosts: tuple[str, ...] = ()
     #: True where the quota belongs to the endpoint, not to the key that opens it.
     account_is_host: bool = False
+    #: The periods of the limits that stand in the headers, where documented.
+    periods: ClassVar[Periods] = {}
 
     def group(self, model: str) -> str:
         """The quota group of a model, shared by models with one limit. By default each has its own."""
@@ -105,6 +118,12 @@ class Provider:
     def usage(self, response: object) -> Usage | None:
         """The usage in a raw response (a dict or an SDK object), or None if it carries none."""
         return read_usage(response)
+
+    def limits(self, headers: object, now: float) -> tuple[LearnedLimit, ...]:
+        """What the headers of an answer or an error say of the limits; `now` in seconds since the epoch."""
+        from .limits import read_limits  # noqa: PLC0415 (a dozen patterns: not at import)
+
+        return read_limits(headers, now, self.periods)
 
     def __repr__(self) -> str:
         return f"<provider {self.name}>"

@@ -5,7 +5,9 @@ Owns what counts against OpenAI's limits. Source: platform.openai.com/docs/guide
 
 from __future__ import annotations
 
-from .base import Amounts, Provider, Request, Sizes
+from typing import ClassVar
+
+from .base import DAY, MINUTE, SECOND, Amounts, Periods, Provider, Request, Sizes
 from .usage import Usage
 
 
@@ -19,6 +21,8 @@ class OpenAI(Provider):
 
     name = "openai"
     default_hosts = ("api.openai.com", "eu.api.openai.com", "us.api.openai.com")
+    #: The headers do not name the period: small accounts are held by the day, gateways also by the second.
+    periods: ClassVar[Periods] = {"requests": (SECOND, MINUTE, DAY), "tokens": (SECOND, MINUTE, DAY)}
 
     def reserve(self, request: Request, sizes: Sizes) -> Amounts:
         """The provider's own rule where max_tokens is given; else input and learned output, to be safe."""

@@ -1,11 +1,13 @@
 """Providers whose whole difference from the default fits in a few lines.
 
-Owns the small ones: Gemini, Groq, Mistral, DeepSeek. Each becomes a module of its own when it grows.
+Owns the small ones: Gemini, Groq, Mistral, DeepSeek, OpenRouter. Each becomes a module of its own when it grows.
 """
 
 from __future__ import annotations
 
-from .base import Amounts, Provider, Request, Sizes
+from typing import ClassVar
+
+from .base import DAY, MINUTE, Amounts, Periods, Provider, Request, Sizes
 from .usage import Usage
 
 
@@ -27,10 +29,14 @@ class Gemini(Provider):
 
 
 class Groq(Provider):
-    """Cached tokens do not count (console.groq.com/docs/rate-limits)."""
+    """Cached tokens do not count (console.groq.com/docs/rate-limits).
+
+    The headers tell the requests per day and the tokens per minute; the other two limits have none.
+    """
 
     name = "groq"
     default_hosts = ("api.groq.com",)
+    periods: ClassVar[Periods] = {"requests": (DAY,), "tokens": (MINUTE,)}
 
     def counted_input(self, usage: Usage) -> int:
         """Input without cache reads."""
@@ -49,3 +55,11 @@ class DeepSeek(Provider):
 
     name = "deepseek"
     default_hosts = ("api.deepseek.com",)
+
+
+class OpenRouter(Provider):
+    """Free models have requests per minute and per UTC day; only errors have headers, without a dimension."""
+
+    name = "openrouter"
+    default_hosts = ("openrouter.ai",)
+    periods: ClassVar[Periods] = {"requests": (MINUTE, DAY)}

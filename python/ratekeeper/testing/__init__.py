@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ratekeeper.testing.report import Report as Report
     from ratekeeper.testing.report import ScopeReport as ScopeReport
     from ratekeeper.testing.report import fingerprint as fingerprint
+    from ratekeeper.testing.retries import retry_without_waiting as retry_without_waiting
     from ratekeeper.testing.settings import Fault as Fault
     from ratekeeper.testing.settings import Limits as Limits
     from ratekeeper.testing.settings import QuotaChange as QuotaChange
@@ -35,6 +36,7 @@ _HOMES = {
     "ScopeReport": "ratekeeper.testing.report",
     "ToolCall": "ratekeeper.testing.settings",
     "fingerprint": "ratekeeper.testing.report",
+    "retry_without_waiting": "ratekeeper.testing.retries",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605  (one list of names, not two)

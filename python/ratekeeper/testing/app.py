@@ -25,7 +25,7 @@ from ratekeeper.testing.wire.responses import Responses
 
 
 class Endpoint:
-    """One path of one vendor, as an ASGI application: Starlette's wrapper of a function costs more."""
+    """One path of one vendor, as an ASGI application: Starlette's wrapper of a function takes longer."""
 
     def __init__(self, state: State, vendor: Vendor, body_format: Format) -> None:
         self._state, self._vendor, self._format = state, vendor, body_format

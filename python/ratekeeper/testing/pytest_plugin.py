@@ -1,8 +1,8 @@
 """The fake provider as a pytest fixture, for whoever asks for it.
 
 Nothing is registered by installing ratekeeper. Put ``pytest_plugins = ["ratekeeper.testing.pytest_plugin"]``
-into the root ``conftest.py``, or run ``pytest -p ratekeeper.testing.pytest_plugin``; then ``def
-test_x(fake_provider)`` has one, and ``@pytest.mark.fake_provider(rpm=5, window=1.0)`` sets it up.
+into the root ``conftest.py``, or run ``pytest -p ratekeeper.testing.pytest_plugin``; then
+``def test_x(fake_provider)`` has one, and ``@pytest.mark.fake_provider(rpm=5, window=1.0)`` sets it up.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tokens: how the fake provider counts a prompt and how long its answers are.
 
-Owns one stated rule, so that a test can compute what the server will report: a text has ``ceil(characters /
-4)`` tokens; a prompt has that of all its texts together, plus 3 a message, 1 a named message, 3 for the
-reply, 85 an image, and ``ceil(len(json) / 4)`` for its tool definitions. May not hold state.
+Owns one stated rule, so that a test can compute what the server will report: a text has
+``ceil(characters / 4)`` tokens; a prompt has that of all its texts together, plus 3 a message, 1 a named
+message, 3 for the reply, 85 an image, and ``ceil(len(json) / 4)`` for its tool definitions. May not hold state.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ def megabytes() -> float:
     with TemporaryDirectory() as out:
         command = [sys.executable, "-m", "maturin", "build", "--release", "--quiet", "--out", out]
         env = {**os.environ, "PYO3_PYTHON": sys.executable}
-        subprocess.run(command, cwd=_ROOT, check=True, env=env, stderr=subprocess.DEVNULL)
+        build = subprocess.run(command, cwd=_ROOT, check=False, env=env, stderr=subprocess.PIPE, text=True)
+        if build.returncode:
+            raise RuntimeError(f"maturin could not build the wheel:\n{build.stderr}")
         (built,) = Path(out).glob("*.whl")
         return built.stat().st_size / 1e6

@@ -51,7 +51,7 @@ def wrap(obj: T, keeper: Keeper, options: Options) -> T:
 def _same_keeper(before: Gate | None, now: Gate, obj: object) -> None:
     if before is not None and not before.same_keeper(now):
         raise ConfigError(
-            f"this {type(obj).__name__} is already wrapped by another Keeper (named {before.keeper_name!r}); "
+            f"this {type(obj).__name__} is already wrapped by another Keeper (named {before.keeper.name!r}); "
             "expected the original model",
             field="model",
         )

@@ -9,11 +9,12 @@ and `bind_tools`, agents and graphs carry the limit along.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
+
+from ratekeeper import forks
 
 from . import calls, clients
 from .identify import account_of_model, provider_of
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from ratekeeper.gate import Gate
 
 _kinds: dict[type, Kind] = {}
-_lock = threading.Lock()
+#: Held while a class is made.
+_making = forks.lock()
 
 
 def limit(model: BaseChatModel, way: Gate) -> BaseChatModel:
@@ -49,7 +51,7 @@ def _kind_of(base: type[BaseChatModel]) -> Kind:
     """The classes for a model class: made once per process, whatever the number of models and keepers."""
     kind = _kinds.get(base)
     if kind is None:
-        with _lock:
+        with _making:
             kind = _kinds.get(base)
             if kind is None:
                 kind = _kinds[base] = _make(base)
@@ -58,7 +60,7 @@ def _kind_of(base: type[BaseChatModel]) -> Kind:
 
 
 def _make(base: type[BaseChatModel]) -> Kind:
-    # A view is never validated: without its schema the class costs a quarter.
+    # A view is never validated: without its schema the class is made in a quarter of the time.
     view = _subclass(base, {"model_config": {"defer_build": True}})
     limited = _subclass(base, {**calls.overrides(base), "__reduce__": _reduce})
     return Kind(base, limited, view)
