@@ -97,8 +97,11 @@ def test_the_group_lists_its_commands_without_importing_them():
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
-def test_a_missing_extra_is_told_with_what_to_install(missing):
-    done = run(f"import sys; sys.modules[{missing!r}] = None; {MAIN}", "provider", "--help")
+@pytest.mark.parametrize(
+    ("arguments", "extra"), [(["provider", "--help"], "cli,testing"), (["demo"], "demo"), ([], "cli")]
+)
+def test_a_missing_extra_is_told_with_what_to_install(missing, arguments, extra):
+    done = run(f"import sys; sys.modules[{missing!r}] = None; {MAIN}", *arguments)
     assert done.returncode == 1
-    assert "pip install 'ratekeeper[cli]'" in done.stderr
+    assert f"pip install 'ratekeeper[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr

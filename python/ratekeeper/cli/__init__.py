@@ -18,4 +18,6 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("click", "rich"):
             raise
-        sys.exit(f"the command line needs an extra (no module {error.name}): pip install 'ratekeeper[cli]'")
+        # The demo and the provider need more than the command line itself; one message names it all.
+        extra = {"demo": "demo", "provider": "cli,testing"}.get("".join(sys.argv[1:2]), "cli")
+        sys.exit(f"this command needs an extra (no module {error.name}): pip install 'ratekeeper[{extra}]'")
