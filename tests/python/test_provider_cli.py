@@ -96,9 +96,15 @@ def test_the_group_lists_its_commands_without_importing_them():
     assert re.search(r"provider\s+Run the fake provider", done.stdout)
 
 
-@pytest.mark.parametrize("missing", ["click", "rich"])
 @pytest.mark.parametrize(
-    ("arguments", "extra"), [(["provider", "--help"], "cli,testing"), (["demo"], "demo"), ([], "cli")]
+    ("missing", "arguments", "extra"),
+    [
+        ("click", [], "cli"),
+        ("click", ["provider", "--help"], "cli,testing"),
+        ("rich", ["provider", "--help"], "cli,testing"),
+        ("click", ["demo"], "demo"),
+        ("rich", ["demo"], "demo"),
+    ],
 )
 def test_a_missing_extra_is_told_with_what_to_install(missing, arguments, extra):
     done = run(f"import sys; sys.modules[{missing!r}] = None; {MAIN}", *arguments)
