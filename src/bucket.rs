@@ -7,13 +7,21 @@
 //!
 //! Settling a lease for less than it reserved must not create quota. If the bucket was full at some moment since the
 //! reservation, the reservation has cost nothing that is left to give back; if it was nearly full, only as much as was
-//! then missing. The bucket therefore remembers its lowest backlogs (`Lows`), and a refund leaves it exactly as if the real usage had
+//! then missing. The bucket therefore remembers its lowest backlogs, and a refund leaves it exactly as if the real usage had
 //! been charged in the first place.
+//!
+//! What a provider tells of its own count is true of some moment between the sending of a call and its answer. So the bucket also
+//! remembers its highest backlogs: only what lies outside of all it had itself in that time is news ([`Bucket::reconcile`]).
 
+mod marks;
+
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::quota::Limit;
+
+use marks::Marks;
 
 /// The state of one limit.
 ///
@@ -33,14 +41,15 @@ pub struct Bucket {
     limit: Limit,
     /// When it is full again, in nanoseconds x amount.
     tat: u128,
-    lows: Lows,
+    lows: Marks,
+    highs: Marks,
 }
 
 impl Bucket {
     /// A full bucket.
     #[must_use]
     pub fn new(limit: Limit) -> Self {
-        Self { limit, tat: 0, lows: Lows::default() }
+        Self { limit, tat: 0, lows: Marks::lows(), highs: Marks::highs() }
     }
 
     /// A full bucket that joins others in mid-run: leases from before have charged nothing here, and get nothing back.
@@ -61,9 +70,7 @@ impl Bucket {
     #[must_use]
     pub fn has_room(&self, amount: u64, now: Time) -> bool {
         let burst = self.limit.burst();
-        amount == 0
-            || self.tat + self.cost(amount.min(burst)) <= self.at(now) + self.cost(burst)
-                && amount <= self.limit.largest_call()
+        amount == 0 || self.tat + self.cost(amount.min(burst)) <= self.at(now) + self.cost(burst)
     }
 
     /// The earliest time at which `amount` fits after `ahead` has been charged.
@@ -84,23 +91,23 @@ impl Bucket {
         }
         let backlog = self.backlog(now);
         self.lows.record(now, backlog);
-        self.tat = self.at(now) + backlog + self.cost(amount);
+        let backlog = backlog + self.cost(amount);
+        self.highs.record(now, backlog);
+        self.tat = self.at(now) + backlog;
     }
 
     /// Gives back `amount` of what was charged at `charged_at`, as far as time has not given it back already.
     pub fn refund(&mut self, amount: u64, charged_at: Time) {
         let wanted = self.cost(amount);
-        let given = self.lows.since(charged_at).map_or(wanted, |low| low.min(wanted));
-        self.lows.lower_since(charged_at, given);
+        let given = self.lows.after(charged_at).map_or(wanted, |low| low.min(wanted));
+        self.lows.lower_after(charged_at, given);
         self.tat = self.tat.saturating_sub(given);
     }
 
     /// What is left; negative for a debt.
     #[must_use]
     pub fn remaining(&self, now: Time) -> i64 {
-        let used = self.backlog(now).div_ceil(self.period());
-        let used = i64::try_from(used).unwrap_or(i64::MAX);
-        i64::try_from(self.limit.burst()).unwrap_or(i64::MAX).saturating_sub(used)
+        i64::try_from(self.left_of(self.backlog(now), true)).unwrap_or(i64::MIN)
     }
 
     /// When it is full again.
@@ -115,6 +122,58 @@ impl Bucket {
         let backlog = self.backlog(now);
         self.limit = limit;
         self.tat = self.at(now) + backlog;
+    }
+
+    /// Goes on under another limit that was not agreed but found: what remains stays, as far as the new burst holds it, since nobody
+    /// has used the difference. A debt takes as long to pay as before.
+    pub fn retune(&mut self, limit: Limit, now: Time) {
+        let (before, after) = (self.cost(self.limit.burst()), self.cost(limit.burst()));
+        let (backlog, rate) = (self.backlog(now), self.rate());
+        self.limit = limit;
+        let debt = backlog.saturating_sub(before).div_ceil(rate) * self.rate();
+        self.restart((backlog.min(before) + after).saturating_sub(before) + debt, now);
+    }
+
+    /// Takes over what the provider says is left, which was true at some moment since `sent_at` and is known as this range.
+    ///
+    /// Less than was here in all that time is news of somebody else's calls, and is charged. Returns how much more than was ever here it
+    /// says: room that nobody uses, if it lasts ([`Bucket::add`]). What lies between differs only by calls on their way.
+    pub fn reconcile(&mut self, remaining: &RangeInclusive<i64>, sent_at: Time, now: Time) -> u64 {
+        let backlog = self.backlog(now);
+        let lowest = self.lows.from(sent_at).map_or(backlog, |low| low.min(backlog));
+        let highest = self.highs.from(sent_at).unwrap_or_else(|| self.backlog(sent_at));
+        let (most, least) = (self.left_of(lowest, false), self.left_of(highest, true));
+        let (told_least, told_most) = (i128::from(*remaining.start()), i128::from(*remaining.end()));
+        self.charge(u64::try_from(least - told_most).unwrap_or(0), now);
+        u64::try_from(told_least - most).unwrap_or(0)
+    }
+
+    /// Adds what nobody has used, as far as the burst holds it.
+    pub fn add(&mut self, amount: u64, now: Time) {
+        if amount > 0 {
+            self.restart(self.backlog(now).saturating_sub(self.cost(amount)), now);
+        }
+    }
+
+    /// Sees to it that no more than `amount` remains at `time`.
+    pub fn drain(&mut self, amount: u64, time: Time, now: Time) {
+        let burst = self.limit.burst();
+        let backlog = self.cost(burst - amount.min(burst));
+        let tat = (self.at(time) + backlog).max(self.at(now) + self.backlog(now));
+        if tat > self.tat {
+            self.restart(tat - self.at(now), now);
+        }
+    }
+
+    fn restart(&mut self, backlog: u128, now: Time) {
+        self.lows.restart(now, backlog);
+        self.highs.restart(now, backlog);
+        self.tat = self.at(now) + backlog;
+    }
+
+    fn left_of(&self, backlog: u128, rounds_down: bool) -> i128 {
+        let used = if rounds_down { backlog.div_ceil(self.period()) } else { backlog / self.period() };
+        i128::from(self.limit.burst()) - i128::try_from(used).unwrap_or(i128::MAX)
     }
 
     fn backlog(&self, now: Time) -> u128 {
@@ -135,50 +194,5 @@ impl Bucket {
 
     fn period(&self) -> u128 {
         self.limit.period().as_nanos()
-    }
-}
-
-/// How many lows are kept. With more, neighbours merge to the lower of them, which gives back less, never more.
-const LOWS: usize = 8;
-
-/// The lowest backlog since any past moment: entries of rising time and backlog.
-#[derive(Clone, Debug, Default)]
-struct Lows {
-    entries: [(Time, u128); LOWS],
-    len: usize,
-}
-
-impl Lows {
-    fn record(&mut self, now: Time, backlog: u128) {
-        // The low with which a late bucket starts lies a nanosecond ahead.
-        let now = self.entries[..self.len].last().map_or(now, |(last, _)| now.max(*last));
-        while self.len > 0 && self.entries[self.len - 1].1 >= backlog {
-            self.len -= 1;
-        }
-        if self.len == LOWS {
-            let (lowest, later) = (self.entries[0].1, self.entries[1].0);
-            self.entries.copy_within(1.., 0);
-            self.entries[0] = (later, lowest);
-            self.len -= 1;
-        }
-        self.entries[self.len] = (now, backlog);
-        self.len += 1;
-    }
-
-    /// The lowest backlog that a charge after `time` met. Charges at the same instant met at least the charge asked about, so
-    /// they need no look.
-    fn since(&self, time: Time) -> Option<u128> {
-        self.entries[..self.len].iter().find(|(at, _)| *at > time).map(|(_, backlog)| *backlog)
-    }
-
-    fn lower_since(&mut self, time: Time, by: u128) {
-        let later = self.entries[..self.len].partition_point(|(at, _)| *at <= time);
-        for entry in &mut self.entries[later..self.len] {
-            entry.1 -= by;
-        }
-        let Some(&(_, lowest)) = self.entries[later..self.len].first() else { return };
-        let kept = self.entries[..later].partition_point(|(_, backlog)| *backlog < lowest);
-        self.entries.copy_within(later..self.len, kept);
-        self.len -= later - kept;
     }
 }

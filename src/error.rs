@@ -24,6 +24,8 @@ pub enum Error {
     },
     /// No room before the deadline.
     QuotaExceeded(Shortage),
+    /// No room before the deadline, or for longer than anybody waits: the provider said so.
+    Paused(Shortage),
     /// More than the quota could ever hold.
     NeverFits(Misfit),
     /// The lease is over: used a second time, or after it had expired.
@@ -75,6 +77,15 @@ impl fmt::Display for Error {
         match self {
             Self::Invalid { field, expected, got } => write!(f, "{field}: expected {expected}, got {got}"),
             Self::QuotaExceeded(shortage) => shortage.fmt(f),
+            Self::Paused(shortage) => {
+                let wait = shortage.retry_after.unwrap_or_default().as_secs_f64();
+                let Shortage { scope, dimension, .. } = shortage;
+                write!(
+                    f,
+                    "{scope} is paused: the provider has no {} left and says to come back in {wait:.3} s",
+                    dimension.unit()
+                )
+            }
             Self::NeverFits(misfit) => misfit.fmt(f),
             Self::LeaseEnded(Ended::Over) => {
                 f.write_str("this lease is over: it was settled, released or closed before")

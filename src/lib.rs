@@ -11,16 +11,18 @@
 //! | amount | what a call asks of each bucket |
 //! | reserve, lease, settle, release | estimate taken; live claim with an expiry; real usage replaces it; given back |
 //! | permit | one concurrency slot |
+//! | pause | nobody in the scope starts before t, after a refusal |
 //! | decision | Granted, Wait or Never |
 //!
-//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`] → [`store`] → [`bucket`], [`queue`], [`semaphore`] →
-//! [`scope`] → [`quota`] → [`error`], [`clock`].
+//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`] → [`store`] → [`bucket`], [`pace`], [`queue`],
+//! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`].
 
 pub mod bucket;
 pub mod clock;
 pub mod error;
 pub mod estimate;
 pub mod limiter;
+pub mod pace;
 pub mod queue;
 pub mod quota;
 pub mod retry;

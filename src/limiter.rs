@@ -1,7 +1,8 @@
 //! One limiter: a tree of scopes, the leases on them, and the queue of those who wait.
 //! It answers and never sleeps: waiting, and waking who waits, is the caller's business ([`Limiter::poll`]).
 
-use std::collections::BTreeMap;
+mod status;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,10 +10,13 @@ use parking_lot::Mutex;
 
 use crate::clock::Time;
 use crate::error::{Error, Result, Shortage};
+use crate::pace::{Setback, Told};
 use crate::queue::{Call, ClassId, Queue, TenantId, Ticket};
-use crate::quota::{Amounts, Dimension, Quota};
-use crate::scope::{Blocked, Path, ScopeId};
-use crate::store::{Decision, LeaseId, ScopeStatus, Store};
+use crate::quota::{Amounts, Quota};
+use crate::scope::{Blocked, Cause, Path, ScopeId};
+use crate::store::{Decision, LeaseId, Store};
+
+pub use status::{Head, Status};
 
 /// A live claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct Request<'a> {
     pub amounts: Amounts,
     /// When it would rather be refused.
     pub deadline: Option<Time>,
+    /// When it first came, if this is another attempt: it stands where it stood. None for a call that comes now.
+    pub since: Option<Time>,
 }
 
 /// The answer to [`Limiter::acquire`].
@@ -71,32 +77,6 @@ pub struct Poll<W> {
     pub wake_at: Option<Time>,
 }
 
-/// A scope as it stands, with those who wait for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// The scope's buckets and permits.
-    pub scope: ScopeStatus,
-    /// Calls waiting that fall under the scope, by tenant.
-    pub waiting: BTreeMap<Arc<str>, usize>,
-    /// Why the head of the queue waits.
-    pub head: Option<Head>,
-    /// When this was.
-    pub now: Time,
-}
-
-/// What the head of the queue waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// Whose call it is.
-    pub tenant: Arc<str>,
-    /// The scope without room.
-    pub scope: Arc<str>,
-    /// Its dimension without room.
-    pub dimension: Dimension,
-    /// When there is room; None where that depends on a permit somebody holds.
-    pub ready_at: Option<Time>,
-}
-
 /// All buckets and permits of a tree of scopes, decided about at once.
 ///
 /// ```
@@ -111,7 +91,7 @@ pub struct Head {
 /// let path = Path::of(limiter.configure("gpt-4o-mini", &Quota::new(Vec::new(), Some(1))?));
 /// let amounts = Amounts { requests: 1, ..Amounts::default() };
 /// let class = limiter.class(path);
-/// let request = Request { class, path: &path, tenant: "", priority: 0, amounts, deadline: None };
+/// let request = Request { class, path: &path, tenant: "", priority: 0, amounts, deadline: None, since: None };
 ///
 /// let Admission::Granted(lease) = limiter.acquire(&request, || "first")? else { unreachable!() };
 /// assert!(matches!(limiter.acquire(&request, || "second")?, Admission::Queued { .. }));
@@ -143,6 +123,11 @@ impl<W> Limiter<W> {
     /// Makes a scope known, or sets its quota anew; poll afterwards.
     pub fn configure(&self, name: &str, quota: &Quota) -> ScopeId {
         self.store.configure(name, quota)
+    }
+
+    /// Starts a scope without any limits with few calls at once, until something is known.
+    pub fn be_careful(&self, scope: ScopeId) {
+        self.store.be_careful(scope);
     }
 
     /// Makes the cap of a tenant known, for as long as it is in use.
@@ -191,7 +176,7 @@ impl<W> Limiter<W> {
             self.refuse_if_late(&call, &last, now)?;
         }
         let is_due = call.deadline.is_some_and(|deadline| deadline <= now);
-        let (ticket, is_head) = queue.push(call, waiter(), now, reason);
+        let (ticket, is_head) = queue.push(call, waiter(), request.since.unwrap_or(now), reason);
         self.watch(&queue);
         Ok(Admission::Queued { ticket, poll_now: is_head || is_due })
     }
@@ -208,7 +193,7 @@ impl<W> Limiter<W> {
         if started.is_err() {
             self.store.earliest(&call.path, &Amounts::default(), &call.amounts)?;
         }
-        started.map_err(|reason| Error::QuotaExceeded(self.shortage(&reason, self.store.now())))
+        started.map_err(|reason| self.refusal(&reason, self.store.now()))
     }
 
     /// Lets everybody start who can, and tells when to ask again.
@@ -243,18 +228,42 @@ impl<W> Limiter<W> {
         Some(waiter)
     }
 
-    /// Ends a lease with what was really used; poll afterwards if [`Limiter::has_waiting`].
+    /// Takes over what the answer to a call tells of the provider's limits; whether one of them has changed. Poll afterwards if
+    /// [`Limiter::has_waiting`].
+    ///
+    /// # Errors
+    /// [`Error::LeaseEnded`] if it is over.
+    pub fn learn(&self, lease: &Lease, told: &[Told]) -> Result<bool> {
+        self.store.learn(lease.id, told).map_err(Error::LeaseEnded)
+    }
+
+    /// Ends the lease of a call that has its answer, with what was really used; poll afterwards if [`Limiter::has_waiting`].
     ///
     /// # Errors
     /// [`Error::LeaseEnded`] if it is over.
     pub fn settle(&self, lease: &Lease, actual: &Amounts) -> Result<()> {
         self.store.settle(lease.id, actual).map_err(Error::LeaseEnded)?;
+        self.correct(lease, actual);
+        Ok(())
+    }
+
+    /// Ends the lease of a call that has none; `kept` is what remains of its reservation. Returns when it was granted. Poll
+    /// afterwards if [`Limiter::has_waiting`].
+    ///
+    /// # Errors
+    /// [`Error::LeaseEnded`] if it is over.
+    pub fn fail(&self, lease: &Lease, kept: &Amounts, setback: &Setback) -> Result<Time> {
+        let granted_at = self.store.fail(lease.id, kept, setback).map_err(Error::LeaseEnded)?;
+        self.correct(lease, kept);
+        Ok(granted_at)
+    }
+
+    fn correct(&self, lease: &Lease, actual: &Amounts) {
         if let Some(tenant) = lease.tenant
             && *actual != lease.amounts
         {
             self.queue.lock().correct(tenant, &lease.amounts, actual);
         }
-        Ok(())
     }
 
     /// Sets a lease's expiry anew.
@@ -343,25 +352,26 @@ impl<W> Limiter<W> {
         let now = self.store.now();
         while let Some((ticket, reason)) = queue.overdue(now) {
             let (_, waiter) = queue.remove(ticket).expect("an overdue call waits");
-            done.push((waiter, Err(Error::QuotaExceeded(self.shortage(&reason, now)))));
+            done.push((waiter, Err(self.refusal(&reason, now))));
         }
     }
 
     fn refuse_if_late(&self, call: &Call, blocked: &Blocked, now: Time) -> Result<()> {
-        match (call.deadline, blocked.ready_at) {
-            (Some(deadline), _) if deadline <= now => Err(Error::QuotaExceeded(self.shortage(blocked, now))),
-            (Some(deadline), Some(ready_at)) if deadline < ready_at => {
-                Err(Error::QuotaExceeded(self.shortage(blocked, now)))
-            }
-            _ => Ok(()),
-        }
+        let is_late = call.deadline.is_some_and(|deadline| {
+            deadline <= now || blocked.ready_at.is_some_and(|ready_at| deadline < ready_at)
+        });
+        if is_late || blocked.cause == Cause::LongPause { Err(self.refusal(blocked, now)) } else { Ok(()) }
     }
 
-    fn shortage(&self, blocked: &Blocked, now: Time) -> Shortage {
-        Shortage {
+    fn refusal(&self, blocked: &Blocked, now: Time) -> Error {
+        let shortage = Shortage {
             scope: self.store.status(blocked.scope).name,
             dimension: blocked.dimension,
             retry_after: blocked.ready_at.map(|ready_at| ready_at.since(now)),
+        };
+        match blocked.cause {
+            Cause::Room => Error::QuotaExceeded(shortage),
+            Cause::Pause | Cause::LongPause => Error::Paused(shortage),
         }
     }
 

@@ -190,10 +190,14 @@ impl Limit {
     /// The same limit with a burst smaller by what `span` of the rate gives, but at least one.
     #[must_use]
     pub fn with_headroom(&self, span: Duration) -> Self {
-        let held_back =
-            u128::from(self.amount).saturating_mul(span.as_nanos()).div_ceil(self.period.as_nanos());
-        let held_back = u64::try_from(held_back).unwrap_or(u64::MAX);
-        Self { burst: self.burst.saturating_sub(held_back).max(1), ..*self }
+        Self { burst: self.burst.saturating_sub(self.amount_in(span)).max(1), ..*self }
+    }
+
+    /// What flows in that time, rounded up.
+    #[must_use]
+    pub fn amount_in(&self, span: Duration) -> u64 {
+        let amount = u128::from(self.amount).saturating_mul(span.as_nanos()).div_ceil(self.period.as_nanos());
+        u64::try_from(amount).unwrap_or(u64::MAX)
     }
 }
 
@@ -216,6 +220,7 @@ impl Limit {
 pub struct Quota {
     limits: Vec<Limit>,
     concurrency: Option<u32>,
+    headroom: Duration,
 }
 
 impl Quota {
@@ -236,7 +241,7 @@ impl Quota {
                 return Err(Error::invalid("limits", "one limit per dimension and period", which));
             }
         }
-        Ok(Self { limits, concurrency })
+        Ok(Self { limits, concurrency, headroom: Duration::ZERO })
     }
 
     /// The limits.
@@ -251,9 +256,16 @@ impl Quota {
         self.concurrency
     }
 
+    /// What of each rate is held back from its burst; of limits learned later too.
+    #[must_use]
+    pub const fn headroom(&self) -> Duration {
+        self.headroom
+    }
+
     /// The same quota with [`Limit::with_headroom`] on every limit.
     #[must_use]
     pub fn with_headroom(&self, span: Duration) -> Self {
-        Self { limits: self.limits.iter().map(|limit| limit.with_headroom(span)).collect(), ..*self }
+        let limits = self.limits.iter().map(|limit| limit.with_headroom(span)).collect();
+        Self { limits, headroom: self.headroom + span, ..*self }
     }
 }

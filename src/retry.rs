@@ -341,8 +341,8 @@ impl Policy {
     }
 }
 
-/// How much later than asked.
-fn spread(asked: Duration, random: f64) -> Duration {
+/// How much later than asked a call comes.
+pub(crate) fn spread(asked: Duration, random: f64) -> Duration {
     share(share(asked, SPREAD).min(LONGEST_SPREAD), random)
 }
 

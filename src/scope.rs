@@ -40,15 +40,29 @@ impl Path {
     }
 }
 
+/// What kind of obstacle it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A dimension has no room.
+    Room,
+    /// The scope is paused: the provider said so.
+    Pause,
+    /// The scope is paused for longer than callers are willing to wait.
+    LongPause,
+}
+
 /// What stands in the way, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocked {
+    /// What kind of obstacle it is.
+    pub cause: Cause,
     /// The scope without room.
     pub scope: ScopeId,
     /// Its dimension without room, the last one to have room if there are several.
     pub dimension: Dimension,
-    /// When all dimensions have room; None where that depends on a permit somebody holds.
+    /// When all dimensions have room, or the time that the provider named; None where that depends on a permit somebody holds.
     pub ready_at: Option<Time>,
-    /// When to ask again although nothing was given back: at `ready_at`, or when the next lease expires.
+    /// When to ask again although nothing was given back: at `ready_at`, when the next lease expires, or when a
+    /// pause is put to the test.
     pub ask_again_at: Time,
 }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .errors import EventLoopBlockedError as EventLoopBlockedError
     from .errors import LeaseError as LeaseError
     from .errors import NeverFitsError as NeverFitsError
+    from .errors import PausedError as PausedError
     from .errors import QuotaExceededError as QuotaExceededError
     from .errors import RatekeeperError as RatekeeperError
     from .events import Failed as Failed
@@ -55,6 +56,7 @@ _HOMES = {
     "EventLoopBlockedError": "errors",
     "LeaseError": "errors",
     "NeverFitsError": "errors",
+    "PausedError": "errors",
     "QuotaExceededError": "errors",
     "RatekeeperError": "errors",
     "Retrying": "_retrying",

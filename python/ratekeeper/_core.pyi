@@ -4,13 +4,14 @@ Times and durations are seconds; wherever a duration goes in, a `datetime.timede
 numbers. Bad values raise `ConfigError`, wrong types `TypeError`; both name the field and what was expected.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, final
 
 from typing_extensions import Self, disjoint_base
 
+from .providers.limits import LearnedLimit
 from .status import DimensionName, Status
 
 __all__ = [
@@ -119,6 +120,7 @@ class RateLimiter:
         tenants: Caps of single tenants, by name; ``"*"`` is that of everyone not named. Forgotten while idle.
         weights: Tenants' shares when there is not enough for all, from 0.01 to 1000; 1 unless given.
         lease_ttl: Seconds after which a lease that was neither ended nor renewed loses its permit. Not beside ``within``.
+        careful: Starts with a few calls at once, and more with each answer, as long as nothing is known of the limits.
         clock: A clock for tests. Not beside ``within``.
     """
 
@@ -131,6 +133,7 @@ class RateLimiter:
         tenants: Mapping[str, Quota] | None = None,
         weights: Mapping[str, float] | None = None,
         lease_ttl: float | timedelta = 600.0,
+        careful: bool = False,
         clock: ManualClock | None = None,
     ) -> Self: ...
     @property
@@ -226,6 +229,60 @@ class Lease:
         Raises:
             LeaseError: If it is not held, or over, or had expired.
         """
+    def learn(self, limits: Sequence[LearnedLimit]) -> bool:
+        """Takes over what the headers of the call's answer tell, while the lease is held; whether a limit has changed by it.
+
+        A limit below the one that was set is in force from now on, and a larger one never. What remains is lowered at once to
+        what is told, and raised as far as no call in flight can have used it.
+
+        Args:
+            limits: See `ratekeeper.providers`; those out of any sane range are ignored.
+
+        Raises:
+            LeaseError: If it is not held, or over, or had expired.
+        """
+    def fail(
+        self,
+        kind: str,
+        *,
+        dimension: str | None = None,
+        per: float | None = None,
+        retry_after: float | None = None,
+        patience: float = 120.0,
+        random: float = 0.0,
+        requests: int | None = None,
+        tokens: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+    ) -> None:
+        """Ends the lease of a call that failed, for everybody in its scope.
+
+        After a ``rate_limit`` nobody starts before ``retry_after`` is over, and then no faster than the limit refills; where
+        nobody has told the limit, it is cut to what was accepted. After an ``overload`` fewer calls run at once. Other kinds
+        concern this call alone.
+
+        Args:
+            kind: As for `RetryPolicy.decide`.
+            dimension: What ran out, if told; ``concurrency`` too.
+            per: Seconds of its period, if told.
+            retry_after: Seconds that the provider asks for. Ignored unless above zero and at most 31 days.
+            patience: Seconds that callers wait for this provider. A longer pause refuses them at once, and lets one call a
+                minute see whether it was meant.
+            random: A random number, evenly spread from 0 to 1, by which a pause is longer: up to a fifth, at most 5 s.
+            requests: What is kept of the reservation; None keeps it all, here and below.
+            tokens: Tokens in all.
+            input_tokens: Tokens sent.
+            output_tokens: Tokens that came back.
+
+        Raises:
+            LeaseError: If it is not held, or over, or had expired.
+        """
+    def again(self, *, within: float | timedelta | None = None) -> Lease:
+        """A lease for another attempt of a call that failed, with its place in the queue and its deadline.
+
+        Args:
+            within: From now, where that is sooner than the deadline.
+        """
     def close(self) -> None:
         """Frees the permit and keeps what was reserved, as leaving ``with`` does; gives up a wait. Else does nothing."""
     def release(self) -> None:
@@ -244,7 +301,7 @@ class Lease:
     def state(
         self,
     ) -> Literal[
-        "new", "waiting", "held", "settled", "closed", "released", "expired", "refused", "cancelled"
+        "new", "waiting", "held", "settled", "failed", "closed", "released", "expired", "refused", "cancelled"
     ]: ...
     @property
     def waited(self) -> float:
@@ -354,6 +411,7 @@ class RetryPolicy:
         retry_after: float | None = None,
         wait: float | timedelta | None = None,
         budget: RetryBudget | None = None,
+        queued: bool = False,
     ) -> float | Literal["kind", "attempts", "timeout", "retry_after", "budget"]:
         """Seconds to wait before the next attempt, or one word for why there is none.
 
@@ -369,6 +427,7 @@ class RetryPolicy:
                 no other attempt.
             wait: Just how long the application wants to wait.
             budget: Pays for the attempt, if there is one.
+            queued: Whether the next attempt waits in a limiter's queue, which bounds what follows a rate limit already.
         """
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...

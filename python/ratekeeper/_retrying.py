@@ -134,15 +134,16 @@ class Course:
     _waited = 0.0
     _skipped = 0.0
 
-    def __init__(self, plan: Plan, name: str) -> None:
+    def __init__(self, plan: Plan, name: str, *, began: float | None = None, is_queued: bool = False) -> None:
         self._plan = plan
         self._name = name
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
+        self._is_queued = is_queued
 
     def succeeded(self) -> None:
         """The call has its answer."""
         if self._plan.budget is not None:
-            self._plan.budget.succeeded(self._kind)
+            self._plan.budget.succeeded(self._kind, queued=self._is_queued)
 
     def after(self, error: Exception, *, blocks: bool) -> float | None:
         """Seconds to wait before the next attempt, or None if `error` is the answer.
@@ -157,6 +158,10 @@ class Course:
         if was_tried(error, self._began):
             return None
         verdict = self._plan.judge(error)
+        return self.follow(error, verdict, blocks=blocks)
+
+    def follow(self, error: Exception, verdict: Verdict | None, *, blocks: bool) -> float | None:
+        """The same for an error that was judged already; None is one that is not retried."""
         if verdict is None:
             if self.attempt > 1:
                 self._note(error, "kind", None)
@@ -166,7 +171,7 @@ class Course:
             self._note(error, answer, verdict.retry_after)
             mark_tried(error, time.monotonic())
             return None
-        if blocks and answer and _runs_loop():
+        if blocks and answer and runs_loop():
             mark_tried(error, time.monotonic())
             raise EventLoopBlockedError(
                 f"attempt {self.attempt} failed, and waiting {answer:.3g} s here would stop the event loop that runs "
@@ -176,8 +181,21 @@ class Course:
         self.attempt += 1
         self._kind = verdict.kind
         self._last_wait = answer
-        self._waited += answer
+        # A refused call that is queued waits for its lease instead.
+        if not (self._is_queued and verdict.kind == "rate_limit"):
+            self._waited += answer
         return answer
+
+    @property
+    def left(self) -> float | None:
+        """Seconds within which another attempt may start; None without a bound."""
+        timeout = self._plan.policy.timeout
+        return None if timeout is None else max(timeout - self._elapsed(), 0.0)
+
+    def give_up(self, error: Exception, why: str) -> None:
+        """Something else ends the attempts, and `error` is the answer."""
+        self._write(error, why)
+        mark_tried(error, time.monotonic())
 
     def sleep(self, seconds: float) -> None:
         """Waits, and blocks this thread."""
@@ -209,16 +227,20 @@ class Course:
             retry_after=verdict.retry_after,
             wait=verdict.wait,
             budget=self._plan.budget,
+            queued=self._is_queued,
         )
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began + self._skipped
 
     def _note(self, error: Exception, reason: str, asked: float | None) -> None:
+        timeout = self._plan.policy.timeout
+        self._write(error, _REASONS[reason].format(timeout=timeout, asked=asked))
+
+    def _write(self, error: Exception, why: str) -> None:
         """Writes what was tried into the traceback, where the interpreter can (3.11)."""
         if not hasattr(error, "add_note"):
             return
-        why = _REASONS[reason].format(timeout=self._plan.policy.timeout, asked=asked)
         times = "1 attempt" if self.attempt == 1 else f"{self.attempt} attempts"
         error.add_note(
             f"ratekeeper: {times} in {self._elapsed():.1f} s, of which {self._waited:.1f} s waiting: {why}"
@@ -285,7 +307,8 @@ def _by_predicate(predicate: Callable[[Exception], Any]) -> Callable[[Exception]
     return judge
 
 
-def _runs_loop() -> bool:
+def runs_loop() -> bool:
+    """Whether an event loop runs on this thread, which nothing may stop."""
     # Who has not loaded asyncio runs no loop of its kind.
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None

@@ -1,6 +1,6 @@
-"""One call from its estimate to its settlement.
+"""One attempt of a call from its estimate to its settlement.
 
-Owns the order: estimate, wait, send, settle, learn, report. May not import a framework, an SDK, gate or
+Owns the order: estimate, wait, send, learn, settle, report. May not import a framework, an SDK, gate or
 keeper.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
-from time import monotonic
+from random import random
+from time import monotonic, time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,18 @@ from .providers.characters import measure
 from .tags import current
 
 if TYPE_CHECKING:
+    from .attempts import Attempts
     from .desk import Desk, Lane
     from .gate import Options
     from .hooks import EventName
     from .providers import Provider, Request, Usage
-    from .providers.failure import Reached
+    from .providers.failure import Failure, Reached
 
 _NOTHING = Amounts(0, 0, 0, 0)
 #: What a failed call keeps of its reservation, by how far it came; of an unknown one, all.
 _KEPT: dict[Reached, Amounts] = {"unsent": _NOTHING, "rejected": Amounts(1, 0, 0, 0)}
+#: Seconds of the periods that failures name.
+_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 #: Seconds below which a wait is what a turn in the queue takes, and no news.
 _NOTABLE_WAIT = 0.001
 
@@ -39,20 +43,13 @@ def _turnstile() -> Callable[[], Awaitable[None]]:
     return enter
 
 
-def _kept(error: Exception) -> Amounts | None:
-    """What a failed call keeps; None for all of it."""
-    from .providers.failure import classify  # noqa: PLC0415 (dozens of patterns: not before a call fails)
-
-    return _KEPT.get(classify(error).reached)
-
-
 class Call:
-    """One call's claim: `with` or `async with`; entering waits for the lease.
+    """The claim of one attempt: `with` or `async with`; entering waits for the lease.
 
     Leaving without `settle` keeps what was reserved, since the real usage is unknown. Leaving on an exception
     gives everything back if nothing was sent, and the tokens if the provider rejected the request before the
-    model ran (see `providers.failure`); otherwise it keeps the reservation. The permit is free afterwards in
-    every case.
+    model ran (see `providers.failure`); otherwise it keeps the reservation. What was refused for its quota is no
+    reservation any more: the quota itself is then known to be empty. The permit is free afterwards in every case.
 
     Attributes:
         reserved: The amounts the call waits for or holds.
@@ -61,8 +58,8 @@ class Call:
     """
 
     __slots__ = (
-        "_caller", "_counted", "_desk", "_lane", "_lease", "_lost", "_open", "_provider", "_request",
-        "_sizes", "_tags", "model", "reserved", "tenant",
+        "_attempts", "_caller", "_counted", "_desk", "_is_passed_on", "_lane", "_lease", "_lost", "_open",
+        "_provider", "_request", "_sizes", "_tags", "model", "reserved", "tenant",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +71,8 @@ class Call:
         self._provider = provider
         self._request = request
         self._tags: Mapping[str, str] = tags
-        self._open = self._lost = False
+        self._open = self._lost = self._is_passed_on = False
+        self._attempts: Attempts | None = None
         self._caller = request.caller or options.agent or tags.get("agent", "")
         self.model = request.model
         self.tenant = tags.get("tenant", "") if options.tenant is None else options.tenant
@@ -104,6 +102,10 @@ class Call:
             raise
         return self
 
+    def belong_to(self, attempts: Attempts) -> None:
+        """Makes this the claim of each of these attempts in turn."""
+        self._attempts = attempts
+
     async def __aenter__(self) -> Call:
         self._arrived()
         try:
@@ -117,15 +119,13 @@ class Call:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._open:
-            self._end(error)
+    ) -> bool:
+        return self._open and self._end(error)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._open:
-            self._end(error)
+    ) -> bool:
+        return self._open and self._end(error)
 
     def settle(self, usage: Usage | None) -> None:
         """Replaces the reservation by what the provider counted, and lets the estimates learn from it.
@@ -137,8 +137,10 @@ class Call:
             LeaseError: The call was settled or left before.
         """
         self._finish()
+        if self._attempts is not None:
+            self._attempts.answered()
         if usage is None:
-            self._lease.close()
+            self._settle_lease(self.reserved)
             self._tell("settled", self.reserved, self._lease.waited, None)
             return
         amounts = self._provider.settle(self._request, self._sizes, usage)
@@ -163,13 +165,39 @@ class Call:
         self._tell("settled", _NOTHING, self._lease.waited, None)
 
     def keep_alive(self) -> None:
-        """Sets the lease's expiry anew; for every chunk of a stream. Logs once if it came too late."""
+        """Sets the lease's expiry anew; for every chunk of a stream. Logs once if it came too late.
+
+        What was passed on cannot be taken back, so no other attempt follows.
+        """
+        self._is_passed_on = True
         if self._lost or not self._open:
             return
         try:
             self._lease.renew()
         except LeaseError:
             self._expired()
+
+    def learn(self, headers: object) -> None:
+        """Reconciles the quota with what an answer's headers say; as soon as they are there, once an attempt.
+
+        An error's headers are read from the error itself.
+
+        Args:
+            headers: A mapping of any kind, or pairs of name and value.
+        """
+        self._take_over(headers)
+
+    def _take_over(self, headers: object) -> None:
+        limits = self._provider.limits(headers, time())
+        if not limits or not self._open:
+            return
+        try:
+            has_changed = self._lease.learn(limits)
+        except LeaseError:
+            self._expired()
+        else:
+            if has_changed:
+                self._desk.notices.limits_changed(self._lane)
 
     def _estimate(self) -> Sizes:
         """The request's sizes; our guess at the output is cut down to what the quota could ever hold."""
@@ -219,6 +247,8 @@ class Call:
 
     def _started(self) -> None:
         self._open = True
+        if self._attempts is not None:
+            self._attempts.started()
         desk, lane, waited = self._desk, self._lane, self._lease.waited
         lane.pending_since = None
         if waited > _NOTABLE_WAIT:
@@ -233,20 +263,64 @@ class Call:
         if self._lease.state == "held":
             self._lease.release()
         self._tell("refused", self.reserved, error)
+        if self._attempts is not None:
+            self._attempts.give_up(error)
 
-    def _end(self, error: BaseException | None) -> None:
-        """Leaves without a settlement; a stream broken off by its consumer (GeneratorExit) is no failure."""
+    def _end(self, error: BaseException | None) -> bool:
+        """Leaves without a settlement; whether the error stays inside, since another attempt follows.
+
+        A stream broken off by its consumer (GeneratorExit) is no failure.
+        """
+        if isinstance(error, Exception):
+            return self._fail(error)
         self._open = False
-        amounts = _kept(error) if isinstance(error, Exception) else None
-        if amounts is None:
-            amounts = self.reserved
-            self._lease.close()
-        else:
-            self._settle_lease(amounts)
+        self._lease.close()
         if error is None or isinstance(error, GeneratorExit):
-            self._tell("settled", amounts, self._lease.waited, None)
+            self._tell("settled", self.reserved, self._lease.waited, None)
         else:
-            self._tell("failed", amounts, self._lease.waited, error)
+            self._tell("failed", self.reserved, self._lease.waited, error, None)
+        return False
+
+    def _fail(self, error: Exception) -> bool:
+        from .providers.failure import classify, headers_of  # noqa: PLC0415 (not before a call fails)
+
+        self._take_over(headers_of(error))
+        self._open = False
+        failure = classify(error)
+        is_refusal = failure.kind == "rate_limit"
+        amounts = _NOTHING if is_refusal else _KEPT.get(failure.reached, self.reserved)
+        self._fail_lease(failure, amounts)
+        waited = self._lease.waited
+        goes_on = self._tries_again(error, failure)
+        self._tell("failed", amounts, waited, error, failure)
+        if is_refusal:
+            self._desk.notices.paused(self._lane, failure.reason)
+        return goes_on
+
+    def _tries_again(self, error: Exception, failure: Failure) -> bool:
+        attempts = self._attempts
+        if attempts is None or self._is_passed_on or not attempts.goes_on(error, failure):
+            return False
+        self._lease = self._lease.again(within=attempts.left)
+        self._lost = False
+        return True
+
+    def _fail_lease(self, failure: Failure, kept: Amounts) -> None:
+        try:
+            self._lease.fail(
+                failure.kind,
+                dimension=failure.dimension,
+                per=_SECONDS.get(failure.per or ""),
+                retry_after=failure.retry_after,
+                patience=self._attempts.patience if self._attempts is not None else 0.0,
+                random=random(),
+                requests=kept.requests,
+                tokens=kept.tokens,
+                input_tokens=kept.input_tokens,
+                output_tokens=kept.output_tokens,
+            )
+        except LeaseError:
+            self._expired()
 
     def _finish(self) -> None:
         if not self._open:

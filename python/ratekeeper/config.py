@@ -27,6 +27,11 @@ The file's tables have the names of the Keeper's arguments::
     [weights]                      # shares in the queue
     acme = 2.0
 
+    [retry]                        # when failed model calls are tried again; `retry = false` for never
+    attempts = 10
+    timeout = 120                  # seconds; also wait_initial, wait_max
+    jitter = "full"
+
 Environment: RATEKEEPER_CONFIG names the file; RATEKEEPER_RPM, RATEKEEPER_TPM, RATEKEEPER_CONCURRENCY and so
 on set single keys of [quota]; RATEKEEPER_HEADROOM, _LEASE_TTL, _TIMEOUT and _SLOW_WAIT the rest. The
 environment wins over the file.
@@ -40,7 +45,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, TypeVar, cast
 
 from . import checks
-from ._core import Limit, Quota
+from ._core import Limit, Quota, RetryPolicy
 from .errors import ConfigError
 
 T = TypeVar("T")
@@ -50,6 +55,7 @@ _PREFIX = "RATEKEEPER_"
 #: rps, rpm, … itpd, otpd: requests, total, input and output tokens per second, minute, hour and day.
 RATES = tuple(f"{what}p{period}" for what in ("r", "t", "it", "ot") for period in "smhd")
 _QUOTA_KEYS = (*RATES, "concurrency", "limits")
+_RETRY_KEYS = ("attempts", "timeout", "wait_initial", "wait_max", "jitter")
 _LIMIT_KEYS = ("dimension", "amount", "per", "burst")
 _SECONDS = ("headroom", "lease_ttl", "timeout", "slow_wait")
 
@@ -68,6 +74,7 @@ class Settings(TypedDict, total=False):
     lease_ttl: float
     timeout: float
     slow_wait: float
+    retry: RetryPolicy | None
 
 
 def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -165,6 +172,15 @@ def _by_name(value: object, field: str) -> dict[str, Quota]:
     }
 
 
+def _retry(value: object, field: str) -> RetryPolicy | None:
+    """A RetryPolicy of a table such as ``{attempts = 5}``; None of false."""
+    if value is False:
+        return None
+    keys = checks.table(value, field)
+    checks.known(keys, _RETRY_KEYS, field)
+    return _named(field, lambda: RetryPolicy(**keys))
+
+
 _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "name": checks.text,
     "quota": quota,
@@ -177,6 +193,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "lease_ttl": checks.seconds,
     "timeout": checks.seconds,
     "slow_wait": checks.seconds,
+    "retry": _retry,
 }
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
 from .errors import ConfigError
+from .given_up import GivenUp
 
 if TYPE_CHECKING:
-    from ._core import Estimator, Quota, RateLimiter
+    from ._core import Estimator, ManualClock, Quota, RateLimiter, RetryBudget, RetryPolicy
     from .hooks import Hooks
     from .notices import Notices
     from .providers.base import Provider, Request
@@ -29,9 +30,11 @@ class Lane:
         setting: The pattern whose quota is in force; None for the default quota, or for none.
         quotas: Gives the quotas that a call of a tenant must fit.
         pending_since: When the first call came after the last one had started (monotonic seconds).
+        budget: Pays for retries; None as long as no call has failed.
+        given_up: What no framework's own retries start again.
     """
 
-    __slots__ = ("limiter", "pending_since", "quotas", "scope", "setting")
+    __slots__ = ("_clock", "budget", "given_up", "limiter", "pending_since", "quotas", "scope", "setting")
 
     def __init__(
         self,
@@ -40,12 +43,24 @@ class Lane:
         *,
         setting: str | None,
         quotas: Callable[[str], Iterator[Quota]],
+        clock: ManualClock | None = None,
     ) -> None:
         self.scope = scope
         self.limiter = limiter
         self.setting = setting
         self.quotas = quotas
         self.pending_since: float | None = None
+        self.budget: RetryBudget | None = None
+        self.given_up = GivenUp()
+        self._clock = clock
+
+    def retry_budget(self) -> RetryBudget:
+        """The scope's retry budget, full at its first use."""
+        if self.budget is None:
+            from ._core import RetryBudget  # noqa: PLC0415 (not before a call fails)
+
+            self.budget = RetryBudget(clock=self._clock)
+        return self.budget
 
 
 class KeeperId(NamedTuple):
@@ -70,6 +85,7 @@ class Desk:
         hooks: Told of all that happens.
         notices: Writes the log lines.
         count: The user's own counting function, if any.
+        retry: When failed calls are tried again; None for never.
     """
 
     def __init__(
@@ -81,6 +97,7 @@ class Desk:
         hooks: Hooks,
         notices: Notices,
         count: Callable[[Request], int] | None,
+        retry: RetryPolicy | None,
     ) -> None:
         self.keeper = KeeperId(name, urandom(8).hex())
         self.lane = lane
@@ -88,6 +105,7 @@ class Desk:
         self.hooks = hooks
         self.notices = notices
         self.count = count
+        self.retry = retry
         _desks[self.keeper] = self
 
 

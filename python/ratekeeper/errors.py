@@ -39,6 +39,14 @@ class QuotaExceededError(RatekeeperError):
         self.retry_after = retry_after
 
 
+class PausedError(QuotaExceededError):
+    """The provider said to stop, for longer than the call may wait.
+
+    Attributes:
+        retry_after: Seconds until the time that the provider named.
+    """
+
+
 class NeverFitsError(RatekeeperError, ValueError):
     """The call asks for more than the quota could ever hold.
 

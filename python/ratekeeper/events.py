@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .hooks import EventName
     from .providers import Amounts, Usage
+    from .providers.failure import Failure
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,17 @@ class Settled(Event):
 class Failed(Event):
     """A call ended with an error after it had started.
 
+    Another attempt may follow, with a Started of its own.
+
     Attributes:
         waited: Seconds in the queue.
         error: What was raised, by the provider as a rule.
+        failure: What it means; None if the caller broke off.
     """
 
     waited: float
     error: BaseException
+    failure: Failure | None
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ a call of the same object is counted once is the adapter's business.
 For adapters::
 
     gate = keeper.gate("openai", account, options)  # once per wrapped object; see `providers.account_of`
-    with gate.call(Request(model, messages)) as call:  # or `async with`: entering waits for the lease
-        response = send()
-        call.keep_alive()  # with each chunk of a stream
-        call.settle(gate.provider.usage(response))  # None if the provider gave no usage
+    for call in gate.attempts(Request(model, messages)):  # or `async for`: one round for each attempt
+        with call:  # or `async with`: entering waits for the lease
+            response = send()  # once: under the gate, nothing else retries
+            call.learn(response.headers)
+            call.keep_alive()  # with each chunk of a stream that is passed on
+            call.settle(gate.provider.usage(response))  # None if the provider gave no usage
+            return response
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .attempts import Attempts
 from .call import Call
 from .desk import Desk, KeeperId, Lane, find_desk
 from .providers import get
@@ -24,7 +28,7 @@ from .providers import get
 if TYPE_CHECKING:
     from .providers import Provider, Request
 
-__all__ = ["Call", "Gate", "Options"]
+__all__ = ["Attempts", "Call", "Gate", "Options"]
 
 
 class Options(NamedTuple):
@@ -71,20 +75,36 @@ class Gate:
         self.options = options
         self.keeper = keeper
 
+    def attempts(self, request: Request) -> Attempts:
+        """The call in as many attempts as the keeper's retry policy allows; nothing is reserved before one is entered.
+
+        Raises:
+            ConfigError: The user's counting function gave no whole number, or an unpickled gate finds no
+                keeper.
+            Exception: What the provider said when the same run made the same call before, and it was given up.
+        """
+        desk, lane = self._way(request.model)
+        if desk.retry is not None:
+            lane.given_up.check(request)
+        return Attempts(Call(desk, lane, self.provider, request, self.options), lane, request, desk.retry)
+
     def call(self, request: Request) -> Call:
-        """The call's claim, to be entered with `with` or `async with`; nothing is reserved before that.
+        """The claim of a single attempt, to be entered with `with` or `async with`; nothing is reserved before that.
 
         Raises:
             ConfigError: The user's counting function gave no whole number, or an unpickled gate finds no
                 keeper.
         """
+        return Call(*self._way(request.model), self.provider, request, self.options)
+
+    def _way(self, model: str) -> tuple[Desk, Lane]:
         desk = self._desk
         if desk is None:
             desk = self._desk = find_desk(self.keeper)
-        lane = self._lanes.get(request.model)
+        lane = self._lanes.get(model)
         if lane is None:
-            lane = self._lanes[request.model] = desk.lane(self.provider, self.account, request.model)
-        return Call(desk, lane, self.provider, request, self.options)
+            lane = self._lanes[model] = desk.lane(self.provider, self.account, model)
+        return desk, lane
 
     def to(self, provider: Provider, account: str) -> Gate:
         """The same keeper's way to another account; this gate itself where nothing changes.

@@ -12,17 +12,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from . import adapters, checks, config, forks
-from ._core import Estimator, Quota, RateLimiter
+from ._core import Estimator, Quota, RateLimiter, RetryBudget, RetryPolicy
 from .desk import Desk, Lane
 from .gate import Gate, Options
 from .guard import Guard
 from .hooks import EVENTS, Hook, Hooks
 from .notices import Notices
 from .providers import Provider, Request, get
+from .retry import retry
 from .scopes import Scope, best, family_of
 
 if TYPE_CHECKING:
     from ._core import ManualClock
+    from .retry import Decorator
     from .status import Status
 
 T = TypeVar("T")
@@ -31,6 +33,11 @@ Seconds = float | timedelta
 #: The entry of `tenants` for those that have none of their own.
 ANY_TENANT = "*"
 _PRIORITIES = range(-10, 11)
+#: What a retry policy is made of.
+_PARTS = ("attempts", "timeout", "wait_initial", "wait_max", "jitter")
+
+#: When a failed call is tried again, unless the user says otherwise.
+_RETRY = RetryPolicy()
 
 #: Held while a limiter is made.
 _making = forks.lock()
@@ -41,6 +48,7 @@ class KeeperStatus(TypedDict):
 
     name: str
     scopes: dict[str, Status]
+    retry_budgets: dict[str, int]  # what is left of 100, in the scopes in which a call has failed
     estimates: list[dict[str, Any]]
 
 
@@ -48,7 +56,7 @@ class Keeper:
     """Puts every model call of an application under its quotas.
 
     Objects of the same provider, account (API key) and model share one limiter, however often they are made
-    anew. A scope without a quota is counted but not limited, and said so once in the log. Thread-safe; usable
+    anew. A scope without a quota starts careful and goes by what the provider's answers tell. Thread-safe; usable
     in a child after fork.
 
     Args:
@@ -70,6 +78,8 @@ class Keeper:
         lease_ttl: Seconds after which the permit of a call nobody ended is given away; longer than the
             longest call.
         timeout: Seconds a call waits for its turn by default; None waits as long as it takes.
+        retry: When failed model calls are tried again, each attempt with a lease of its own; None for never. What an
+            outage multiplies is bounded by a retry budget for each scope.
         slow_wait: Seconds from which a wait is worth a line in the log.
         name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
         clock: A ManualClock in tests.
@@ -92,6 +102,7 @@ class Keeper:
         headroom: Seconds = 0.25,
         lease_ttl: Seconds = 600.0,
         timeout: Seconds | None = None,
+        retry: RetryPolicy | None = _RETRY,
         slow_wait: Seconds = 10.0,
         name: str = "default",
         clock: ManualClock | None = None,
@@ -112,9 +123,13 @@ class Keeper:
             "lease_ttl": checks.seconds(lease_ttl, "lease_ttl"),
             "clock": clock,
         }
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            checks.fail("retry", "a ratekeeper.RetryPolicy or None", retry)
+        self._retry = retry
         self._timeout = None if timeout is None else checks.seconds(timeout, "timeout")
         self._notices = Notices(checks.seconds(slow_wait, "slow_wait"))
         self._clock = clock
+        self._budget = RetryBudget(clock=clock)
         self._estimator = Estimator()
         self._lanes: dict[Scope, Lane] = {}
         self._accounts: dict[str, RateLimiter] = {}
@@ -125,6 +140,7 @@ class Keeper:
             hooks=Hooks(_hooks(hooks)),
             notices=self._notices,
             count=count,
+            retry=retry,
         )
 
     @classmethod
@@ -216,6 +232,25 @@ class Keeper:
         """
         return Guard(concurrency, timeout=timeout, tags=tags, clock=self._clock)
 
+    def retry(self, **settings: Any) -> Decorator:
+        """`ratekeeper.retry` with this keeper's policy, for what is more than one model call.
+
+        What a wrapped model has given up is not tried again, so the two do not multiply. All functions decorated by one
+        keeper share a retry budget.
+
+        Args:
+            **settings: Those of `ratekeeper.retry`; ``policy``, or the parts of one, and ``budget`` win over the
+                keeper's.
+
+        Raises:
+            ConfigError: A number is out of range.
+            TypeError: A setting is unknown or has the wrong type.
+        """
+        own: dict[str, Any] = {"budget": self._budget}
+        if self._retry is not None and "policy" not in settings:
+            own |= {part: getattr(self._retry, part) for part in _PARTS}
+        return retry(**{**own, **settings})
+
     def limiter(self, scope: Scope | str) -> RateLimiter:
         """The limiter of a scope such as ``openai/3f9a0c52e17b/gpt-4o``, made if it is not there yet.
 
@@ -230,6 +265,11 @@ class Keeper:
         return {
             "name": self.name,
             "scopes": {str(scope): lane.limiter.status() for scope, lane in list(self._lanes.items())},
+            "retry_budgets": {
+                str(scope): lane.budget.balance
+                for scope, lane in list(self._lanes.items())
+                if lane.budget is not None
+            },
             "estimates": self._estimator.status(),
         }
 
@@ -257,7 +297,7 @@ class Keeper:
             account = self._account(scope)
             lane = self._lanes[scope] = self._make_lane(scope, pattern, account)
         if pattern is None and self._default is None and account is None:
-            self._notices.unlimited(str(scope))
+            self._notices.unknown(str(scope))
         return lane
 
     def _make_lane(self, scope: Scope, pattern: str | None, account: RateLimiter | None) -> Lane:
@@ -267,7 +307,11 @@ class Keeper:
             {"name": scope.group, "within": account} if account else {"name": str(scope), **self._outermost}
         )
         limiter = RateLimiter(
-            quota.with_headroom(self._headroom), tenants=self._tenants, weights=self._weights, **place
+            quota.with_headroom(self._headroom),
+            tenants=self._tenants,
+            weights=self._weights,
+            careful=account is None,
+            **place,
         )
 
         def quotas(tenant: str) -> Iterator[Quota]:
@@ -278,7 +322,7 @@ class Keeper:
             if cap is not None and tenant:
                 yield cap
 
-        return Lane(str(scope), limiter, setting=pattern, quotas=quotas)
+        return Lane(str(scope), limiter, setting=pattern, quotas=quotas, clock=self._clock)
 
     def _account(self, scope: Scope) -> RateLimiter | None:
         """The limiter of the scope's account, if it has a quota of its own."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .desk import Lane
-    from .status import Status
+    from .status import LimitStatus, Status
 
 _log = logging.getLogger("ratekeeper")
 _SECONDS_BETWEEN_LINES = 60.0
@@ -59,13 +59,28 @@ class Notices:
                 model, scope,
             )  # fmt: skip
 
-    def unlimited(self, scope: str) -> None:
+    def unknown(self, scope: str) -> None:
         """A scope has no quota."""
-        _log.warning(
-            "no quota is set for %s: its calls are counted but not limited; "
-            'give the Keeper a default quota or quotas={"%s": Quota(...)}',
+        _log.info(
+            "no quota is set for %s: it starts with a few calls at once and goes by what the answers' headers tell; "
+            'to begin at full speed, give the Keeper a default quota or quotas={"%s": Quota(...)}',
             scope, _pattern(scope),
         )  # fmt: skip
+
+    def paused(self, lane: Lane, reason: str) -> None:
+        """The provider has refused a call."""
+        if self._due("paused", lane.scope):
+            status = lane.limiter.status()
+            _log.warning(
+                "the provider refused a call under the quota %s: %s; nobody starts for %.1f s: %s",
+                lane.scope, reason, status["paused_for"] or 0.0, _state(status),
+            )  # fmt: skip
+
+    def limits_changed(self, lane: Lane) -> None:
+        """The provider told a limit that was not in force before."""
+        if self._due("limits", lane.scope):
+            limits = lane.limiter.status()["limits"]
+            _log.info("the limits of %s are now: %s", lane.scope, ", ".join(map(_limit, limits)))
 
     def conflict(self, scope: str, model: str, ignored: str, used: str) -> None:
         """Two models of one scope match different quotas."""
@@ -84,6 +99,12 @@ class Notices:
             return False
         self._written[kind, scope] = now
         return True
+
+
+def _limit(limit: LimitStatus) -> str:
+    told = f"{limit['limit']:,} {limit['dimension']} per {limit['per']:g} s ({limit['source']}"
+    more = limit["configured"]
+    return told + (f" instead of {more:,})" if more is not None and more != limit["limit"] else ")")
 
 
 def _pattern(scope: str) -> str:

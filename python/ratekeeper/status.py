@@ -16,6 +16,9 @@ class LimitStatus(TypedDict):
     burst: int
     remaining: int  # of the burst; negative for a debt
     reset: float  # until the burst is whole again
+    source: Literal["configured", "learned", "assumed"]  # by the user, from headers, from refusals
+    configured: int | None  # what the user grants, where the limit in force may be less
+    age: float  # since the limit in force is what it is
 
 
 class HeadStatus(TypedDict):
@@ -32,7 +35,9 @@ class Status(TypedDict):
 
     name: str
     limits: list[LimitStatus]
-    concurrency: int | None
+    concurrency: int | None  # configured
+    adapted_concurrency: int | None  # while the provider is overloaded, or nothing is known of its limits
+    paused_for: float | None  # until the time that the provider named
     in_flight: int
     waiting: int  # all that need this quota, also through limiters inside it
     waiting_by_tenant: dict[str, int]

@@ -10,13 +10,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::convert::{lease_error, raise};
-use super::engine::{Ask, Grant, Place, Start};
+use super::engine::{Ask, Ending, Grant, Place, Start};
 use super::hub::{Hub, forks};
 use super::loops::{Driver, running_loop};
 use super::threads;
 use super::waiter::{Waiter, Wake};
 use crate::clock::Time;
 use crate::error::{Ended, Error, Result};
+use crate::pace::{Setback, Told};
 use crate::quota::Amounts;
 
 struct Wait {
@@ -45,6 +46,8 @@ enum Asked {
 struct State {
     phase: Phase,
     waited: Duration,
+    /// When the call first came, as far as anybody needs to know.
+    arrived: Option<Time>,
     forks: u64,
 }
 
@@ -72,8 +75,19 @@ impl Claim {
         Ok(Self::in_phase(hub, ask, None, Phase::Held(grant)))
     }
 
+    /// A claim for another attempt of the same call, with its place in the queue and its deadline, or one that is sooner.
+    pub(super) fn again(&self, within: Option<Duration>) -> Self {
+        let arrived = self.state.lock().arrived;
+        let since = arrived.map(|arrived| self.hub.engine.now().since(arrived)).unwrap_or_default();
+        let sooner = within.map(|within| since + within);
+        let timeout = [self.timeout, sooner].into_iter().flatten().min();
+        let claim = Self::new(self.hub.clone(), self.ask.clone(), timeout);
+        claim.state.lock().arrived = arrived;
+        claim
+    }
+
     fn in_phase(hub: Arc<Hub>, ask: Ask, timeout: Option<Duration>, phase: Phase) -> Self {
-        let state = State { phase, waited: Duration::ZERO, forks: forks() };
+        let state = State { phase, waited: Duration::ZERO, arrived: None, forks: forks() };
         Self { hub, ask, timeout, state: Mutex::new(state), is_over: AtomicBool::new(false) }
     }
 
@@ -111,10 +125,12 @@ impl Claim {
     fn ask_engine(&self, state: &mut State) -> Result<Asked> {
         let engine = &self.hub.engine;
         state.forks = forks();
+        let place = state.arrived;
         let since = self.timeout.map(|_| engine.now());
-        let deadline = since.zip(self.timeout).map(|(now, timeout)| now + timeout);
+        state.arrived = place.or(since);
+        let deadline = state.arrived.zip(self.timeout).map(|(arrived, timeout)| arrived + timeout);
         let mut waiter = None;
-        let start = engine.start(&self.ask, deadline, || waiter.insert(Waiter::new()).clone());
+        let start = engine.start(&self.ask, deadline, place, || waiter.insert(Waiter::new()).clone());
         let (phase, answer) = match start {
             Ok(Start::Now(grant)) => (Phase::Held(grant), Ok(Asked::Held)),
             Ok(Start::Later { place, poll_now }) => {
@@ -225,8 +241,8 @@ impl Claim {
         }
     }
 
-    /// Ends a held lease; `actual` None keeps what was reserved.
-    pub(super) fn end(&self, py: Python<'_>, how: &'static str, actual: Option<&Amounts>) -> PyResult<()> {
+    /// Ends a held lease.
+    pub(super) fn end(&self, py: Python<'_>, how: &'static str, ending: &Ending<'_>) -> PyResult<()> {
         let ended = {
             let mut state = self.state.lock();
             match &state.phase {
@@ -237,7 +253,12 @@ impl Claim {
                 }
                 Phase::Held(grant) => {
                     self.is_over.store(true, Ordering::Relaxed);
-                    let ended = self.hub.engine.end(grant, actual);
+                    let ended = self.hub.engine.end(grant, ending);
+                    if let Ok(Some(granted_at)) = ended {
+                        let waited = u64::try_from(state.waited.as_nanos()).unwrap_or(u64::MAX);
+                        let came = Time::from_nanos(granted_at.nanos().saturating_sub(waited));
+                        state.arrived = state.arrived.or(Some(came));
+                    }
                     state.phase = Phase::Ended(if ended.is_ok() { how } else { "expired" });
                     ended
                 }
@@ -250,7 +271,14 @@ impl Claim {
         };
         self.hub.given_back(py);
         // What is held and yet over can only have expired, however long ago.
-        ended.map_err(|_| raise(py, Error::LeaseEnded(Ended::Expired)))
+        ended.map(drop).map_err(|_| raise(py, Error::LeaseEnded(Ended::Expired)))
+    }
+
+    /// Takes over what the answer to the call tells of the provider's limits.
+    pub(super) fn learn(&self, py: Python<'_>, told: &[Told]) -> PyResult<bool> {
+        let has_changed = self.while_held(py, |grant| self.hub.engine.learn(grant, told))?;
+        self.hub.given_back(py);
+        Ok(has_changed)
     }
 
     /// Ends it whatever its state: a held lease keeps what was reserved, a waiting one gives up.
@@ -268,22 +296,26 @@ impl Claim {
             return Ok(());
         }
         // A lease that expired unsettled has lost its permit already, which is all that closing is for.
-        self.end(py, "closed", None)
+        self.end(py, "closed", &Ending::Failed(None, Setback::Other))
             .or_else(|error| if self.name() == "expired" { Ok(()) } else { Err(error) })
     }
 
     /// Sets the expiry anew.
     pub(super) fn renew(&self, py: Python<'_>) -> PyResult<()> {
-        let renewed = {
+        self.while_held(py, |grant| self.hub.engine.renew(grant).map(|()| false)).map(drop)
+    }
+
+    fn while_held(&self, py: Python<'_>, act: impl FnOnce(&Grant) -> Result<bool>) -> PyResult<bool> {
+        let done = {
             let state = self.state.lock();
             match &state.phase {
-                Phase::Held(_) if state.forks != forks() => return Ok(()),
-                Phase::Held(grant) => Ok(self.hub.engine.renew(grant)),
+                Phase::Held(_) if state.forks != forks() => return Ok(false),
+                Phase::Held(grant) => Ok(act(grant)),
                 phase => Err(not_held(phase)),
             }
         };
-        match renewed {
-            Ok(renewed) => renewed.map_err(|_| raise(py, Error::LeaseEnded(Ended::Expired))),
+        match done {
+            Ok(done) => done.map_err(|_| raise(py, Error::LeaseEnded(Ended::Expired))),
             Err(text) => Err(lease_error(py, &text)),
         }
     }

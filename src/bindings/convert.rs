@@ -108,11 +108,11 @@ fn exception(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             attributes.set_item("field", field)?;
             "ConfigError"
         }
-        Error::QuotaExceeded(shortage) => {
+        Error::QuotaExceeded(ref shortage) | Error::Paused(ref shortage) => {
             attributes.set_item("scope", &*shortage.scope)?;
             attributes.set_item("dimension", shortage.dimension.name())?;
             attributes.set_item("retry_after", shortage.retry_after.map(|wait| wait.as_secs_f64()))?;
-            "QuotaExceededError"
+            if matches!(error, Error::Paused(_)) { "PausedError" } else { "QuotaExceededError" }
         }
         Error::NeverFits(misfit) => {
             attributes.set_item("scope", &*misfit.scope)?;

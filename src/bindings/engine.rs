@@ -7,6 +7,7 @@ use super::waiter::Waiter;
 use crate::clock::Time;
 use crate::error::Result;
 use crate::limiter::{self, Admission, Limiter, Request};
+use crate::pace::{Setback, Told};
 use crate::queue::Ticket;
 use crate::quota::Amounts;
 use crate::throttle::{self, Throttle, Turn};
@@ -18,9 +19,16 @@ pub(super) enum Engine {
 }
 
 /// What a caller asks for.
+#[derive(Clone)]
 pub(super) enum Ask {
     Limiter { scopes: Arc<Scopes>, tenant: Option<Box<str>>, priority: i8, amounts: Amounts },
     Throttle { key: Box<str> },
+}
+
+/// How a held grant ends; amounts replace what was reserved, None keeps it.
+pub(super) enum Ending<'a> {
+    Answered(&'a Amounts),
+    Failed(Option<&'a Amounts>, Setback),
 }
 
 /// What a caller got.
@@ -61,11 +69,14 @@ impl Engine {
         &self,
         ask: &Ask,
         deadline: Option<Time>,
+        since: Option<Time>,
         waiter: impl FnOnce() -> Arc<Waiter>,
     ) -> Result<Start> {
         match (self, ask) {
             (Self::Limiter(limiter), Ask::Limiter { .. }) => {
-                match with_request(limiter, ask, deadline, |request| limiter.acquire(request, waiter))? {
+                match with_request(limiter, ask, (deadline, since), |request| {
+                    limiter.acquire(request, waiter)
+                })? {
                     Admission::Granted(lease) => Ok(Start::Now(Grant::Lease(lease))),
                     Admission::Queued { ticket, poll_now } => {
                         Ok(Start::Later { place: Place::Queue(ticket), poll_now })
@@ -85,7 +96,8 @@ impl Engine {
     pub(super) fn try_start(&self, ask: &Ask) -> Result<Grant> {
         match (self, ask) {
             (Self::Limiter(limiter), Ask::Limiter { .. }) => {
-                with_request(limiter, ask, None, |request| limiter.try_acquire(request)).map(Grant::Lease)
+                with_request(limiter, ask, (None, None), |request| limiter.try_acquire(request))
+                    .map(Grant::Lease)
             }
             _ => unreachable!("a throttle is tried by its key"),
         }
@@ -122,13 +134,24 @@ impl Engine {
         }
     }
 
-    /// Ends a grant: `actual` replaces what was reserved, None keeps it. A turn has nothing to end.
-    pub(super) fn end(&self, grant: &Grant, actual: Option<&Amounts>) -> Result<()> {
-        match (self, grant) {
-            (Self::Limiter(limiter), Grant::Lease(lease)) => {
-                limiter.settle(lease, actual.unwrap_or(lease.amounts()))
+    /// Ends a grant; tells when it was given, if it failed. A turn has nothing to end.
+    pub(super) fn end(&self, grant: &Grant, ending: &Ending<'_>) -> Result<Option<Time>> {
+        match (self, grant, ending) {
+            (Self::Limiter(limiter), Grant::Lease(lease), Ending::Answered(actual)) => {
+                limiter.settle(lease, actual).map(|()| None)
             }
-            _ => Ok(()),
+            (Self::Limiter(limiter), Grant::Lease(lease), Ending::Failed(kept, setback)) => {
+                limiter.fail(lease, kept.unwrap_or(lease.amounts()), setback).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes over what the answer to a call tells of the provider's limits; whether one of them has changed.
+    pub(super) fn learn(&self, grant: &Grant, told: &[Told]) -> Result<bool> {
+        match (self, grant) {
+            (Self::Limiter(limiter), Grant::Lease(lease)) => limiter.learn(lease, told),
+            _ => Ok(false),
         }
     }
 
@@ -145,7 +168,7 @@ impl Engine {
         match (self, grant) {
             (Self::Limiter(limiter), Grant::Lease(lease)) => {
                 // A lease that has expired meanwhile has nothing left to give back.
-                limiter.settle(lease, &Amounts::default()).ok();
+                limiter.fail(lease, &Amounts::default(), &Setback::Other).ok();
                 None
             }
             (Self::Throttle(throttle), Grant::Turn(key)) => {
@@ -174,7 +197,7 @@ impl Engine {
 fn with_request<T>(
     limiter: &Limiter<Arc<Waiter>>,
     ask: &Ask,
-    deadline: Option<Time>,
+    (deadline, since): (Option<Time>, Option<Time>),
     act: impl FnOnce(&Request<'_>) -> T,
 ) -> T {
     let Ask::Limiter { scopes, tenant, priority, amounts } = ask else {
@@ -189,5 +212,6 @@ fn with_request<T>(
         priority: *priority,
         amounts: *amounts,
         deadline,
+        since,
     })
 }

@@ -9,12 +9,18 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::claim::Claim;
-use super::convert::{amount, event_loop_blocked, undisturbed};
-use super::engine::Ask;
+use super::convert::{amount, duration, event_loop_blocked, raise, undisturbed};
+use super::engine::{Ask, Ending};
 use super::hub::Hub;
 use super::loops::running_loop;
+use super::told::{LearnedLimit, dimension_of, period_of, told_of};
 use crate::error::Result;
+use crate::pace::{Refusal, Setback, Told};
 use crate::quota::Amounts;
+use crate::retry::{Hint, Kind};
+
+/// Seconds that callers wait out a pause, unless they say otherwise.
+const LONGEST_PAUSE: f64 = 120.0;
 
 /// A claim on a quota: asked for, waited for, held, and then settled, closed or released.
 #[pyclass(frozen, module = "ratekeeper._core")]
@@ -31,6 +37,23 @@ impl Lease {
     /// `QuotaExceeded` if it would have to wait.
     pub(super) fn held(py: Python<'_>, hub: Arc<Hub>, ask: Ask) -> Result<Self> {
         Claim::held(py, hub, ask).map(Self)
+    }
+
+    /// The amounts that are given, and of the others what was reserved.
+    fn amounts_or_reserved(
+        &self,
+        requests: Option<&Bound<'_, PyAny>>,
+        tokens: Option<&Bound<'_, PyAny>>,
+        input_tokens: Option<&Bound<'_, PyAny>>,
+        output_tokens: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Amounts> {
+        let reserved = self.0.reserved();
+        Ok(Amounts {
+            requests: amount("requests", requests, reserved.requests)?,
+            tokens: amount("tokens", tokens, reserved.tokens)?,
+            input_tokens: amount("input_tokens", input_tokens, reserved.input_tokens)?,
+            output_tokens: amount("output_tokens", output_tokens, reserved.output_tokens)?,
+        })
     }
 }
 
@@ -124,17 +147,60 @@ impl Lease {
         input_tokens: Option<&Bound<'_, PyAny>>,
         output_tokens: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let reserved = self.0.reserved();
-        let mut actual = Amounts {
-            requests: amount("requests", requests, reserved.requests)?,
-            tokens: amount("tokens", tokens, reserved.tokens)?,
-            input_tokens: amount("input_tokens", input_tokens, reserved.input_tokens)?,
-            output_tokens: amount("output_tokens", output_tokens, reserved.output_tokens)?,
-        };
+        let mut actual = self.amounts_or_reserved(requests, tokens, input_tokens, output_tokens)?;
         if tokens.is_none() && input_tokens.is_some() && output_tokens.is_some() {
             actual.tokens = actual.input_tokens.saturating_add(actual.output_tokens);
         }
-        self.0.end(py, "settled", Some(&actual))
+        self.0.end(py, "settled", &Ending::Answered(&actual))
+    }
+
+    /// Takes over what the answer to the call tells of the provider's limits.
+    fn learn(&self, py: Python<'_>, limits: Vec<LearnedLimit>) -> PyResult<bool> {
+        let told: Vec<Told> = limits.into_iter().filter_map(told_of).collect();
+        self.0.learn(py, &told)
+    }
+
+    /// Ends the lease of a call that failed; what it ran into concerns everybody in its scope.
+    #[pyo3(signature = (kind, *, dimension = None, per = None, retry_after = None, patience = LONGEST_PAUSE, random = 0.0, requests = None,
+        tokens = None, input_tokens = None, output_tokens = None))]
+    #[allow(clippy::too_many_arguments, reason = "keywords of a Python method")]
+    fn fail(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        dimension: Option<&str>,
+        per: Option<f64>,
+        retry_after: Option<f64>,
+        patience: f64,
+        random: f64,
+        requests: Option<&Bound<'_, PyAny>>,
+        tokens: Option<&Bound<'_, PyAny>>,
+        input_tokens: Option<&Bound<'_, PyAny>>,
+        output_tokens: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let setback = match Kind::from_name(kind).map_err(|error| raise(py, error))? {
+            Kind::RateLimit => Setback::Refused(Refusal {
+                dimension: dimension.and_then(dimension_of),
+                period: per.and_then(period_of),
+                retry_after: match retry_after.map_or(Hint::None, Hint::from_provider) {
+                    Hint::AtLeast(wait) => Some(wait),
+                    Hint::None | Hint::Exactly(_) => None,
+                },
+                patience: Duration::try_from_secs_f64(patience).unwrap_or(Duration::MAX),
+                random,
+            }),
+            Kind::Overload => Setback::Overloaded,
+            _ => Setback::Other,
+        };
+        let kept = self.amounts_or_reserved(requests, tokens, input_tokens, output_tokens)?;
+        self.0.end(py, "failed", &Ending::Failed(Some(&kept), setback))
+    }
+
+    /// A lease for another attempt of the same call, with its place in the queue and its deadline.
+    #[pyo3(signature = (*, within = None))]
+    fn again(&self, within: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let within = within.map(|within| duration("within", within)).transpose()?;
+        Ok(Self(self.0.again(within)))
     }
 
     /// Frees the permit and keeps what was reserved; gives up a wait. Does nothing if the lease has ended.
@@ -144,7 +210,7 @@ impl Lease {
 
     /// Gives everything back: the call was never sent.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.0.end(py, "released", Some(&Amounts::default()))
+        self.0.end(py, "released", &Ending::Failed(Some(&Amounts::default()), Setback::Other))
     }
 
     /// Sets the expiry anew.

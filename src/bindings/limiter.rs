@@ -73,8 +73,8 @@ impl RateLimiter {
 impl RateLimiter {
     #[new]
     #[pyo3(
-        signature = (quota, *, name = "default", within = None, tenants = None, weights = None, lease_ttl = None, clock = None),
-        text_signature = "(quota, *, name='default', within=None, tenants=None, weights=None, lease_ttl=600.0, clock=None)"
+        signature = (quota, *, name = "default", within = None, tenants = None, weights = None, lease_ttl = None, careful = false, clock = None),
+        text_signature = "(quota, *, name='default', within=None, tenants=None, weights=None, lease_ttl=600.0, careful=False, clock=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "keywords of the Python constructor")]
     pub(super) fn new(
@@ -85,6 +85,7 @@ impl RateLimiter {
         tenants: Option<&Bound<'_, PyAny>>,
         weights: Option<&Bound<'_, PyAny>>,
         lease_ttl: Option<&Bound<'_, PyAny>>,
+        careful: bool,
         clock: Option<&Bound<'_, ManualClock>>,
     ) -> PyResult<Self> {
         if within.is_some() && (lease_ttl.is_some() || clock.is_some()) {
@@ -115,6 +116,9 @@ impl RateLimiter {
             return Err(raise(py, Error::invalid("name", expected, format!("{name:?}"))));
         }
         let scope = limiter.configure(&name, &quota.0);
+        if careful {
+            limiter.be_careful(scope);
+        }
         let path = match &around {
             Some(around) => around.path.with(scope).expect(DEPTH_CHECKED),
             None => Path::of(scope),
@@ -175,7 +179,7 @@ impl RateLimiter {
         let ask = self.ask(requests, tokens, input_tokens, output_tokens, tenant, None)?;
         match Lease::held(py, self.hub.clone(), ask) {
             Ok(lease) => Ok(Some(lease)),
-            Err(Error::QuotaExceeded(_)) => Ok(None),
+            Err(Error::QuotaExceeded(_) | Error::Paused(_)) => Ok(None),
             Err(error) => Err(raise(py, error)),
         }
     }

@@ -19,6 +19,7 @@ mod semaphore;
 mod status;
 mod threads;
 mod throttle;
+mod told;
 mod waiter;
 
 use pyo3::prelude::*;

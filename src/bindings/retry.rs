@@ -72,7 +72,7 @@ impl RetryPolicy {
     }
 
     /// Seconds to wait before the next attempt, or why there is none.
-    #[pyo3(signature = (kind, *, attempt, elapsed, random, last_wait = 0.0, retry_after = None, wait = None, budget = None))]
+    #[pyo3(signature = (kind, *, attempt, elapsed, random, last_wait = 0.0, retry_after = None, wait = None, budget = None, queued = false))]
     #[allow(clippy::too_many_arguments, reason = "one keyword for each thing that is known of a failure")]
     fn decide<'py>(
         &self,
@@ -85,6 +85,7 @@ impl RetryPolicy {
         retry_after: Option<f64>,
         wait: Option<&Bound<'_, PyAny>>,
         budget: Option<&Bound<'_, RetryBudget>>,
+        queued: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let kind = kind_of(py, kind)?;
         let hint = match wait {
@@ -94,7 +95,7 @@ impl RetryPolicy {
         let progress = Progress { attempt, elapsed: seconds(elapsed), last_wait: seconds(last_wait) };
         let mut decision = self.0.decide(kind, hint, &progress, random);
         if let Some(budget) = budget.map(Bound::get) {
-            decision = budget.state.lock().afford(decision, kind, false, budget.clock.now());
+            decision = budget.state.lock().afford(decision, kind, queued, budget.clock.now());
         }
         match decision {
             Decision::RetryAfter(wait) => Ok(wait.as_secs_f64().into_pyobject(py)?.into_any()),

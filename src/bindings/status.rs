@@ -21,6 +21,9 @@ pub(super) fn status_of<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound
     dict.set_item("name", &*status.scope.name)?;
     dict.set_item("limits", limits)?;
     dict.set_item("concurrency", status.scope.concurrency)?;
+    dict.set_item("adapted_concurrency", status.scope.adapted_concurrency)?;
+    let paused_for = status.scope.paused_until.map(|until| until.since(status.now).as_secs_f64());
+    dict.set_item("paused_for", paused_for)?;
     dict.set_item("in_flight", status.scope.in_flight)?;
     dict.set_item("waiting", status.waiting.values().sum::<usize>())?;
     dict.set_item("waiting_by_tenant", waiting_by_tenant)?;
@@ -36,6 +39,9 @@ fn limit_of<'py>(py: Python<'py>, status: &LimitStatus, now: Time) -> PyResult<B
     dict.set_item("burst", status.limit.burst())?;
     dict.set_item("remaining", status.remaining)?;
     dict.set_item("reset", status.full_at.since(now).as_secs_f64())?;
+    dict.set_item("source", status.source.name())?;
+    dict.set_item("configured", status.configured)?;
+    dict.set_item("age", now.since(status.since).as_secs_f64())?;
     Ok(dict)
 }
 

@@ -5,30 +5,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Decision, LeaseId, LimitStatus, ScopeStatus};
-use crate::bucket::Bucket;
+use super::scope::{Scope, Sent};
+use super::{Decision, LeaseId, ScopeStatus};
 use crate::clock::Time;
 use crate::error::{Ended, Misfit};
+use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Dimension, Quota};
-use crate::scope::{Blocked, Path, ScopeId};
-use crate::semaphore::Permits;
+use crate::scope::{Blocked, Cause, Path, ScopeId};
 
 /// Below this many scopes no cap is forgotten.
 const SCOPES_BEFORE_SWEEP: usize = 1024;
 
 #[derive(Debug)]
-struct Scope {
-    name: Arc<str>,
-    buckets: Vec<Bucket>,
-    permits: Permits,
-    is_cap: bool,
-}
-
-#[derive(Debug)]
 struct Lease {
     path: Path,
-    amounts: Amounts,
-    reserved_at: Time,
+    sent: Sent,
     expires_at: Time,
 }
 
@@ -76,6 +67,12 @@ impl Book {
         id
     }
 
+    pub(super) fn be_careful(&mut self, id: ScopeId) {
+        if let Some(scope) = self.scope_mut(id) {
+            scope.be_careful();
+        }
+    }
+
     pub(super) fn cap(
         &mut self,
         name: &str,
@@ -95,9 +92,7 @@ impl Book {
     fn add(&mut self, name: &str, quota: &Quota, is_cap: bool) -> ScopeId {
         let id = ScopeId(u32::try_from(self.scopes.len()).expect("fewer than 2^32 scopes"));
         let name: Arc<str> = name.into();
-        let buckets = quota.limits().iter().copied().map(Bucket::new).collect();
-        let scope = Scope { name: name.clone(), buckets, permits: Permits::new(quota.concurrency()), is_cap };
-        self.scopes.push(Some(Box::new(scope)));
+        self.scopes.push(Some(Box::new(Scope::new(name.clone(), quota, is_cap))));
         self.names.insert(name, id);
         id
     }
@@ -122,9 +117,11 @@ impl Book {
         }
         match self.earliest(path, &Amounts::default(), amounts, now) {
             Err(misfit) => Decision::Never(misfit),
+            Ok(Some(paused)) if paused.cause != Cause::Room => Decision::Wait(paused),
             Ok(late) => match self.without_permit(path) {
                 Some(_) if self.expire(now) => self.reserve(path, amounts, now),
                 Some(scope) => Decision::Wait(Blocked {
+                    cause: Cause::Room,
                     scope,
                     dimension: Dimension::Concurrency,
                     ready_at: None,
@@ -144,21 +141,25 @@ impl Book {
     ) -> std::result::Result<Option<Blocked>, Misfit> {
         let mut latest: Option<Blocked> = None;
         for (&id, scope) in self.along(path) {
-            for bucket in &scope.buckets {
-                let dimension = bucket.limit().dimension();
-                let amount = amounts.get(dimension);
-                let limit = bucket.limit().largest_call();
-                if amount > limit {
-                    return Err(Misfit { scope: scope.name.clone(), dimension, amount, limit });
-                }
-                let ready_at = bucket.ready_at(ahead.get(dimension), amount);
-                if amount > 0 && ready_at > now && latest.is_none_or(|other| ready_at > other.ask_again_at) {
-                    let (ask_again_at, ready_at) = (ready_at, Some(ready_at));
-                    latest = Some(Blocked { scope: id, dimension, ready_at, ask_again_at });
-                }
-            }
+            let found = scope.obstacle(id, ahead, amounts, now)?;
+            latest = match (latest, found) {
+                (Some(latest), Some(found)) if found.ask_again_at > latest.ask_again_at => Some(found),
+                (latest, found) => latest.or(found),
+            };
         }
         Ok(latest)
+    }
+
+    pub(super) fn learn(
+        &mut self,
+        id: LeaseId,
+        told: &[Told],
+        now: Time,
+    ) -> std::result::Result<bool, Ended> {
+        let lease = self.slot(id)?.lease.as_ref().ok_or(Ended::Over)?;
+        let (sent, path) = (lease.sent, lease.path);
+        let scope = self.own_scope(&path).and_then(|own| self.scope_mut(own));
+        Ok(scope.is_some_and(|scope| scope.learn(&sent, told, now)))
     }
 
     pub(super) fn settle(
@@ -168,23 +169,40 @@ impl Book {
         now: impl Fn() -> Time,
     ) -> std::result::Result<(), Ended> {
         let lease = self.take(id, false)?;
-        let (extra, unused) = (actual.minus(&lease.amounts), lease.amounts.minus(actual));
-        let has_debt = extra != Amounts::default();
+        if let Some(scope) = self.own_scope(&lease.path).and_then(|own| self.scope_mut(own)) {
+            scope.succeeded(&lease.sent);
+        }
+        self.give_back(&lease, actual, now);
+        Ok(())
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        id: LeaseId,
+        kept: &Amounts,
+        setback: &Setback,
+        now: Time,
+    ) -> std::result::Result<Time, Ended> {
+        let lease = self.take(id, false)?;
+        self.give_back(&lease, kept, || now);
+        if let Some(scope) = self.own_scope(&lease.path).and_then(|own| self.scope_mut(own)) {
+            scope.failed(&lease.sent, setback, now);
+        }
+        Ok(lease.sent.at)
+    }
+
+    fn give_back(&mut self, lease: &Lease, actual: &Amounts, now: impl Fn() -> Time) {
         for id in lease.path.scopes() {
-            let Some(scope) = self.scopes[id.0 as usize].as_deref_mut() else { continue };
-            scope.permits.give_back();
-            for bucket in &mut scope.buckets {
-                let dimension = bucket.limit().dimension();
-                if has_debt {
-                    bucket.charge(extra.get(dimension), now());
-                }
-                match unused.get(dimension) {
-                    0 => {}
-                    unused => bucket.refund(unused, lease.reserved_at),
-                }
+            if let Some(scope) = self.scope_mut(*id) {
+                scope.settle(&lease.sent, actual, &now);
             }
         }
-        Ok(())
+    }
+
+    /// The scope whose quota is the provider's own: caps of tenants are no business of its.
+    fn own_scope(&self, path: &Path) -> Option<ScopeId> {
+        let is_own = |id: &&ScopeId| self.scopes[id.0 as usize].as_ref().is_some_and(|scope| !scope.is_cap);
+        path.scopes().iter().rev().find(is_own).copied()
     }
 
     pub(super) fn renew(&mut self, id: LeaseId, now: Time) -> std::result::Result<(), Ended> {
@@ -195,17 +213,7 @@ impl Book {
 
     pub(super) fn status(&self, id: ScopeId, now: Time) -> ScopeStatus {
         let scope = self.scopes[id.0 as usize].as_deref().expect("whoever asks for a status keeps the scope");
-        let limits = scope.buckets.iter().map(|bucket| LimitStatus {
-            limit: *bucket.limit(),
-            remaining: bucket.remaining(now),
-            full_at: bucket.full_at(),
-        });
-        ScopeStatus {
-            name: scope.name.clone(),
-            limits: limits.collect(),
-            concurrency: scope.permits.limit(),
-            in_flight: scope.permits.held(),
-        }
+        scope.status(now)
     }
 
     pub(super) fn forget_leases(&mut self) {
@@ -224,25 +232,17 @@ impl Book {
     }
 
     fn has_room(&self, path: &Path, amounts: &Amounts, now: Time) -> bool {
-        self.along(path).all(|(_, scope)| {
-            scope.permits.is_free()
-                && scope
-                    .buckets
-                    .iter()
-                    .all(|bucket| bucket.has_room(amounts.get(bucket.limit().dimension()), now))
-        })
+        self.along(path).all(|(_, scope)| scope.has_room(amounts, now))
     }
 
     fn without_permit(&self, path: &Path) -> Option<ScopeId> {
-        self.along(path).find(|(_, scope)| !scope.permits.is_free()).map(|(id, _)| *id)
+        self.along(path).find(|(_, scope)| !scope.has_permit()).map(|(id, _)| *id)
     }
 
     fn grant(&mut self, path: &Path, amounts: &Amounts, now: Time) -> LeaseId {
         for id in path.scopes() {
-            let Some(scope) = self.scopes[id.0 as usize].as_deref_mut() else { continue };
-            scope.permits.take();
-            for bucket in &mut scope.buckets {
-                bucket.charge(amounts.get(bucket.limit().dimension()), now);
+            if let Some(scope) = self.scope_mut(*id) {
+                scope.grant(amounts, now);
             }
         }
         let expires_at = now + self.lease_ttl;
@@ -252,7 +252,7 @@ impl Book {
             self.slot_count() - 1
         });
         let entry = &mut self.slots[slot as usize];
-        entry.lease = Some(Lease { path: *path, amounts: *amounts, reserved_at: now, expires_at });
+        entry.lease = Some(Lease { path: *path, sent: Sent { at: now, amounts: *amounts }, expires_at });
         LeaseId { slot, generation: entry.generation }
     }
 
@@ -300,34 +300,9 @@ impl Book {
         let Ok(lease) = self.take(id, expired) else { return false };
         for id in lease.path.scopes() {
             if let Some(scope) = self.scope_mut(*id) {
-                scope.permits.give_back();
+                scope.release(&lease.sent.amounts);
             }
         }
         true
-    }
-}
-
-impl Scope {
-    fn is_idle(&self, now: Time) -> bool {
-        self.permits.held() == 0 && self.buckets.iter().all(|bucket| bucket.full_at() <= now)
-    }
-
-    fn configure(&mut self, quota: &Quota, now: Time) {
-        let mut before = std::mem::take(&mut self.buckets);
-        self.permits.resize(quota.concurrency());
-        for &limit in quota.limits() {
-            let same = |bucket: &Bucket| {
-                (bucket.limit().dimension(), bucket.limit().period()) == (limit.dimension(), limit.period())
-            };
-            let bucket = match before.iter().position(same) {
-                Some(found) => {
-                    let mut bucket = before.swap_remove(found);
-                    bucket.set_limit(limit, now);
-                    bucket
-                }
-                None => Bucket::late(limit, now),
-            };
-            self.buckets.push(bucket);
-        }
     }
 }

@@ -11,6 +11,7 @@ use super::book::Book;
 use super::{Decision, LeaseId, ScopeStatus, Store};
 use crate::clock::{Clock, Time};
 use crate::error::{Ended, Error, Result};
+use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Quota};
 use crate::scope::{Blocked, Path, ScopeId};
 
@@ -37,6 +38,10 @@ impl Store for MemoryStore {
         self.book.lock().configure(name, quota, self.clock.now())
     }
 
+    fn be_careful(&self, scope: ScopeId) {
+        self.book.lock().be_careful(scope);
+    }
+
     fn cap(&self, name: &str, quota: &Quota, awaited: &dyn Fn() -> HashSet<ScopeId>) -> ScopeId {
         self.book.lock().cap(name, quota, awaited, self.clock.now())
     }
@@ -53,8 +58,16 @@ impl Store for MemoryStore {
         self.book.lock().earliest(path, ahead, amounts, self.clock.now()).map_err(Error::NeverFits)
     }
 
+    fn learn(&self, lease: LeaseId, told: &[Told]) -> std::result::Result<bool, Ended> {
+        self.book.lock().learn(lease, told, self.clock.now())
+    }
+
     fn settle(&self, lease: LeaseId, actual: &Amounts) -> std::result::Result<(), Ended> {
         self.book.lock().settle(lease, actual, || self.clock.now())
+    }
+
+    fn fail(&self, lease: LeaseId, kept: &Amounts, setback: &Setback) -> std::result::Result<Time, Ended> {
+        self.book.lock().fail(lease, kept, setback, self.clock.now())
     }
 
     fn renew(&self, lease: LeaseId) -> std::result::Result<(), Ended> {

@@ -3,6 +3,8 @@
 
 mod book;
 mod memory;
+mod meter;
+mod scope;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ pub use memory::MemoryStore;
 
 use crate::clock::Time;
 use crate::error::{Ended, Misfit, Result};
+use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Limit, Quota};
 use crate::scope::{Blocked, Path, ScopeId};
 
@@ -32,6 +35,29 @@ pub enum Decision {
     Never(Misfit),
 }
 
+/// Who says how large a limit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The user.
+    Configured,
+    /// The provider, in the headers of its answers.
+    Learned,
+    /// Nobody: it was found by refusals.
+    Assumed,
+}
+
+impl Source {
+    /// The name users read.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Learned => "learned",
+            Self::Assumed => "assumed",
+        }
+    }
+}
+
 /// One limit as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitStatus {
@@ -41,6 +67,12 @@ pub struct LimitStatus {
     pub remaining: i64,
     /// When its burst is whole again.
     pub full_at: Time,
+    /// Who says so.
+    pub source: Source,
+    /// What the user grants, which may be more.
+    pub configured: Option<u64>,
+    /// Since when the limit is what it is.
+    pub since: Time,
 }
 
 /// A scope as it stands.
@@ -52,8 +84,12 @@ pub struct ScopeStatus {
     pub limits: Vec<LimitStatus>,
     /// Its permits, if bounded.
     pub concurrency: Option<u32>,
+    /// How many may be held while the provider is overloaded, or unknown.
+    pub adapted_concurrency: Option<u32>,
     /// Its permits held.
     pub in_flight: u32,
+    /// When the provider says that its quota has room again, if the scope is paused.
+    pub paused_until: Option<Time>,
 }
 
 /// The state of all scopes.
@@ -63,6 +99,9 @@ pub trait Store: Send + Sync {
 
     /// Makes the scope of that name known, or sets its quota anew; what is used stays used.
     fn configure(&self, name: &str, quota: &Quota) -> ScopeId;
+
+    /// Starts a scope without any limits with few calls at once, until something is known.
+    fn be_careful(&self, scope: ScopeId);
 
     /// Makes the scope of that name known for as long as it is in use: with permits held, a bucket not full, or one of the
     /// `awaited`, who are asked for only when idle caps are looked for.
@@ -81,11 +120,25 @@ pub trait Store: Send + Sync {
     /// [`Error::NeverFits`](crate::error::Error::NeverFits) for more than a limit could ever grant.
     fn earliest(&self, path: &Path, ahead: &Amounts, amounts: &Amounts) -> Result<Option<Blocked>>;
 
-    /// Ends a lease; `actual` replaces what was reserved.
+    /// Takes over what the answer to a call tells of the limits of its innermost scope that is no cap;
+    /// whether one of them has changed.
+    ///
+    /// # Errors
+    /// How the lease ended, if it is over.
+    fn learn(&self, lease: LeaseId, told: &[Told]) -> std::result::Result<bool, Ended>;
+
+    /// Ends the lease of a call that has its answer; `actual` replaces what was reserved.
     ///
     /// # Errors
     /// How the lease ended, if it is over.
     fn settle(&self, lease: LeaseId, actual: &Amounts) -> std::result::Result<(), Ended>;
+
+    /// Ends the lease of a call that has none; `kept` replaces what was reserved. What it ran into concerns the innermost scope
+    /// that is no cap. Returns when the lease was granted.
+    ///
+    /// # Errors
+    /// How the lease ended, if it is over.
+    fn fail(&self, lease: LeaseId, kept: &Amounts, setback: &Setback) -> std::result::Result<Time, Ended>;
 
     /// Sets the lease's expiry anew.
     ///

@@ -1,5 +1,7 @@
 """`python -m tests.bench [--quick] [NAME …]`: all benches, or those named.
 
+`python -m tests.bench backoff --only halved --contender ratekeeper` takes a part of one: names that contain these.
+
 Owns the command line. Ends with 0 whatever was measured: a figure missed on a busy machine is a finding, not a failure.
 """
 
@@ -19,6 +21,7 @@ _BENCHES = {
     "uncontended": "An uncontended call: acquire, enter, settle, exit (requests + tokens + concurrency)",
     "waiting": "10,000 waiting tasks, 5,000 wakes a second",
     "provider": "900 ChatOpenAI calls, 50 at once, against the fake provider",
+    "backoff": "900 calls, 50 at once: refusals, faults, changed and unknown quotas",
     "footprint": "What it costs to have it",
 }
 
@@ -28,20 +31,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_BENCHES))
     parser.add_argument(
-        "--quick", action="store_true", help="a smoke run of under a minute; its figures say little"
+        "--quick", action="store_true", help="a smoke run of two or three minutes; its figures say little"
     )
+    parser.add_argument("--only", action="append", metavar="PART", help="backoff: these trials")
+    parser.add_argument("--contender", action="append", metavar="PART", help="backoff: these contenders")
     options = parser.parse_args()
     unknown = sorted(set(options.names) - set(_BENCHES))
     if unknown:
         parser.error(f"no bench is called {', '.join(unknown)}; there are {', '.join(_BENCHES)}")
-    console = Console(width=130, highlight=False)
+    parts = {"only": options.only, "contenders": options.contender}
+    chosen = {name: texts for name, texts in parts.items() if texts}
+    if chosen and options.names != ["backoff"]:
+        parser.error("--only and --contender choose within backoff: name it alone")
+    console = Console(width=150, highlight=False)
     console.print(f"CPython {platform.python_version()}, {platform.system()} {platform.machine()}\n")
     figures: list[Figure] = []
     began = time.monotonic()
     for name, title in _BENCHES.items():
         if not options.names or name in options.names:
             with console.status(f"{name} …"):
-                found = list(importlib.import_module(f".{name}", __package__).figures(options.quick))
+                found = list(
+                    importlib.import_module(f".{name}", __package__).figures(options.quick, **chosen)
+                )
             figures += show(console, title, found)
     summary(console, figures)
     console.print(f"in {time.monotonic() - began:.0f} s")

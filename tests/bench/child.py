@@ -23,10 +23,11 @@ class Child:
             `function(*args)` and returns a callable, which is called at `go`: so a child imports and builds before
             the clock runs.
         args: JSON values.
+        python: The interpreter; one of another environment imports what the function's module imports there.
     """
 
-    def __init__(self, function: str, *args: Any) -> None:
-        command = [sys.executable, "-m", f"{__package__}.child", function, json.dumps(args)]
+    def __init__(self, function: str, *args: Any, python: str = sys.executable) -> None:
+        command = [python, "-m", f"{__package__}.child", function, json.dumps(args)]
         self._function = function
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -53,6 +54,11 @@ class Child:
             code = self._process.returncode
             raise RuntimeError(f"{self._function}: the child ended with code {code} (see above)")
         return json.loads(answer)
+
+    def stop(self) -> None:
+        """Ends it, if it has not ended."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def run(function: str, *args: Any) -> Any:

@@ -1,9 +1,14 @@
 //! The core's tests, in virtual time: a day of traffic takes milliseconds, and the same seed gives the same day.
 
 mod bucket;
+mod callers;
 mod estimate;
+mod learned;
 mod limiter;
+mod matrix;
+mod pace;
 mod properties;
+mod provider;
 mod queue;
 mod quota;
 mod retry;

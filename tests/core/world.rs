@@ -102,5 +102,13 @@ impl World {
 }
 
 pub(crate) fn request(place: &Place, amounts: Amounts) -> Request<'_> {
-    Request { class: place.class, path: &place.path, tenant: "", priority: 0, amounts, deadline: None }
+    Request {
+        class: place.class,
+        path: &place.path,
+        tenant: "",
+        priority: 0,
+        amounts,
+        deadline: None,
+        since: None,
+    }
 }

@@ -94,7 +94,8 @@ class Books(Hook):
         self.events: list[tuple[str, Any]] = []
 
     def keeper(self, quota: Quota | None = None, **settings: Any) -> Keeper:
-        """A keeper of its own name whose events are entered here."""
+        """A keeper of its own name whose events are entered here; a call is sent once unless `retry` says otherwise."""
+        settings.setdefault("retry", None)
         keeper = Keeper(quota or Quota(concurrency=8), name=f"test-{next(_numbers)}", hooks=self, **settings)
         self.keepers.append(keeper)
         return keeper

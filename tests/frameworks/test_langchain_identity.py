@@ -221,7 +221,7 @@ def test_a_copy_with_another_key_falls_under_that_keys_quota(make, books):
 def test_a_key_never_shows(kind, make, books, provider, caplog):
     """In no representation, event, status, pickle, log line, error or report."""
     caplog.set_level("DEBUG", logger="ratekeeper")
-    keeper = Keeper(hooks=books, name="without a quota, which it logs")
+    keeper = Keeper(hooks=books, name="without a quota, which it logs", retry=None)
     llm = keeper.wrap(make(kind, api_key="sk-very-secret"))
     llm.invoke("hello")
     provider.set_faults(Fault(kind="server_error"))

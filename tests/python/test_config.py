@@ -229,3 +229,30 @@ def test_a_keeper_comes_from_the_file_and_arguments_win(tmp_path, monkeypatch):
         "tokens": 2_000_000,
     }
     assert status["within"]["limits"][0]["limit"] == 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("[retry]\nattempts = 3\nwait_max = 5", rk.RetryPolicy(attempts=3, wait_max=5.0)),
+        ("[retry]\njitter = 'equal'", rk.RetryPolicy(jitter="equal")),
+        ("retry = false", None),
+    ],
+)
+def test_the_retry_policy_is_a_table_or_false(load, text, policy):
+    assert load(text) == {"retry": policy}
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("[retry]\nattempts = 0", "retry.attempts"),
+        ("[retry]\nattemps = 3", "retry.attemps"),
+        ("[retry]\njitter = 'none'", "retry.jitter"),
+        ("retry = true", "retry"),
+    ],
+)
+def test_a_retry_policy_that_cannot_be_is_refused_by_name(load, text, field):
+    with pytest.raises(rk.ConfigError) as caught:
+        load(text)
+    assert caught.value.field == field

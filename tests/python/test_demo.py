@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import os
 import re
 import subprocess
@@ -18,7 +19,16 @@ rich_console = pytest.importorskip("rich.console")
 from ratekeeper.cli.demo_plan import MAX_TOKENS, Bound, Plan, make_prompts  # noqa: E402
 from ratekeeper.cli.demo_run import Tally  # noqa: E402
 from ratekeeper.cli.demo_run import run as run_once  # noqa: E402
-from ratekeeper.cli.demo_screen import Bars, Lines, five_lines, formula, screen_for, table  # noqa: E402
+from ratekeeper.cli.demo_screen import (  # noqa: E402
+    Bars,
+    Lines,
+    LogLines,
+    five_lines,
+    formula,
+    introduction,
+    screen_for,
+    table,
+)
 
 MAIN = "from ratekeeper.cli import main; main()"
 
@@ -40,6 +50,12 @@ def run(*arguments, code=MAIN, columns=80, **variables):
 def _langchain():
     pytest.importorskip("langchain_openai")
     pytest.importorskip("uvicorn")
+
+
+def rows_of(text):
+    """The rows of a table by their name: what stands there of the bare run and of the wrapped one."""
+    cells = [line.split("│") for line in text.splitlines()]
+    return {row[1].strip(): (row[2].strip(), row[3].strip()) for row in cells if len(row) == 5}
 
 
 def console(**options):
@@ -82,6 +98,30 @@ def test_a_short_prompt_counts_as_its_ceiling():
         Plan(("hello", "x" * 4 * MAX_TOKENS, "x" * (4 * MAX_TOKENS + 1)), 1, 1, 1).tokens
         == 3 * MAX_TOKENS + 1
     )
+
+
+def test_a_dimension_gives_half_from_the_cut_on():
+    assert Bound("requests", 25, 10, 1.0, cut_at=5.0).seconds == pytest.approx(5.0 + (15 - 5) / 0.5)
+    assert Bound("requests", 15, 10, 1.0, cut_at=5.0).seconds == 5.0
+    assert Bound("requests", 12, 10, 1.0, cut_at=5.0).seconds == 2.0
+
+
+def test_the_second_act_makes_as_many_of_the_calls_as_take_no_longer_than_the_first():
+    plan = Plan.of(400, 50, 320, 220_000)
+    act = plan.cut()
+    assert act.is_cut
+    assert not plan.is_cut
+    assert act.cut_at == pytest.approx(plan.ideal / 5, abs=0.1)
+    assert act.prompts == plan.prompts[: len(act.prompts)]
+    assert plan.ideal - 1.0 < act.ideal <= plan.ideal
+    one_more = act._replace(prompts=plan.prompts[: len(act.prompts) + 1])
+    assert one_more.ideal > plan.ideal
+
+
+@pytest.mark.parametrize("calls", [1, 5])
+def test_the_second_act_of_a_run_that_no_quota_holds_up_is_all_of_it(calls):
+    plan = Plan.of(calls, 5, 1000, 1_000_000)
+    assert plan.cut().prompts == plan.prompts
 
 
 # --- what it shows ----------------------------------------------------------------------------------------
@@ -140,6 +180,28 @@ def test_the_formula_and_the_code_keep_their_lines_however_narrow_the_output():
     assert "keeper = rk.Keeper(rk.Quota(rpm=60, tpm=40_000))\n" in shown(target)
 
 
+def test_the_second_act_says_what_is_cut_and_when():
+    plan = Plan(("x" * 4000,) * 100, at_once=50, rpm=60, tpm=40_000, cut_at=6.0)
+    target, tally = rich_console.Console(file=io.StringIO(), width=200), Tally("wrapped", 100, seconds=1.0)
+    introduction(target, plan)
+    target.print(table(plan, tally, tally))
+    formula(target, plan)
+    assert "After 6.0 s, without notice" in shown(target)
+    assert "no more than 30 requests and 20,000 tokens a minute" in shown(target)
+    assert "act two: cut to half after 6.0 s" in shown(target)
+    assert "half the rate after 6.0 s" in shown(target)
+    assert "6.0 s + (100 - 60 - 1.0 x 6.0 s) / 0.5 per s = 74.0 s" in shown(target)
+
+
+def test_lines_of_the_log_come_between_the_others_as_they_are():
+    target = console()
+    record = logging.makeLogRecord(
+        {"msg": "the limits of %s are now: [bold]", "args": ("openai/" + "x" * 90,)}
+    )
+    LogLines(target).handle(record)
+    assert shown(target) == f"  log: the limits of openai/{'x' * 90} are now: [bold]\n"
+
+
 @pytest.mark.usefixtures("_langchain")
 def test_a_run_that_breaks_off_gives_the_terminal_back():
     class Model:
@@ -161,28 +223,27 @@ def test_a_run_that_breaks_off_gives_the_terminal_back():
 
 
 @pytest.mark.usefixtures("_langchain")
-def test_bare_calls_fail_where_wrapped_ones_are_all_answered_without_a_429():
-    """72 calls at once on 60 a minute: the SDK gives up after a few seconds, the keeper needs twelve."""
+def test_bare_calls_fail_where_wrapped_ones_are_all_answered_even_if_the_quota_is_cut():
+    """66 calls at once on 60 a minute: the SDK gives up after a few seconds, the keeper needs six."""
     proxy = "http://127.0.0.1:9"
     started = time.monotonic()
     done = run(
-        *("--calls", "72", "--at-once", "72", "--rpm", "60", "--tpm", "900000"),
+        *("--calls", "66", "--at-once", "66", "--rpm", "60", "--tpm", "900000"),
         **{"HTTP_PROXY": proxy, "ALL_PROXY": proxy, "OPENAI_PROXY": proxy, "LANGSMITH_TRACING": "true"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = {
-        cells[1].strip(): (cells[2].strip(), cells[3].strip())
-        for cells in (line.split("│") for line in done.stdout.splitlines())
-        if len(cells) == 5
-    }
-    bare, wrapped = rows["answered"]
-    assert wrapped == "72 of 72"
+    first, second = map(rows_of, done.stdout.split("Act two"))
+    bare, wrapped = first["answered"]
+    assert wrapped == "66 of 66"
     assert bare != wrapped
-    assert int(rows["failed for good"][0]) > 0
-    assert int(rows["429s seen"][0]) > int(rows["429s seen"][1])
-    assert rows["failed for good"][1] == "0"
-    assert rows["quota-bound ideal"][1] == "12.5 s"
-    assert 12.0 < float(rows["time"][1].split()[0]) < time.monotonic() - started
+    assert int(first["failed for good"][0]) > 0
+    assert int(first["429s seen"][0]) > int(first["429s seen"][1])
+    assert first["quota-bound ideal"][1] == "6.5 s"
+    assert 6.0 < float(first["time"][1].split()[0]) < time.monotonic() - started
+    assert first["failed for good"][1] == second["failed for good"][1] == "0"
+    assert second["answered"][1] == "63 of 63"
+    assert float(second["time"][1].split()[0]) > 4.5
+    assert "30 requests per 60 s (learned instead of 60)" in done.stdout
     assert "RateLimitError" in done.stdout
     assert "keeper.wrap(ChatOpenAI(" in done.stdout
     assert "\x1b" not in done.stdout

@@ -90,7 +90,6 @@ def test_a_call_whose_usage_is_unknown_keeps_its_reservation(keeper_of, recorder
     [
         (HTTPError(400), 1, False),
         (HTTPError(401), 1, False),
-        (HTTPError(429), 1, True),
         (HTTPError(500), 1, True),
         (TimeoutError(), 1, True),
         (KeyboardInterrupt(), 1, True),
@@ -111,6 +110,19 @@ def test_a_failed_call_keeps_what_the_provider_may_have_counted_and_frees_its_pe
     assert recorder.names == ["started", "failed"]
     event = recorder.last("failed")
     assert (event.error, event.amounts.requests, event.amounts.tokens) == (error, requests, tokens)
+
+
+def test_a_refused_call_gives_its_reservation_back_and_leaves_the_quota_empty(keeper_of, recorder):
+    keeper = keeper_of(rk.Quota(rpm=10, tpm=1000, concurrency=2))
+    with pytest.raises(HTTPError), keeper.gate("generic", "acct").call(HELLO) as call:
+        raise HTTPError(429)
+    assert recorder.last("failed").amounts == (0, 0, 0, 0)
+    [status] = keeper.status()["scopes"].values()
+    requests, tokens = status["limits"]
+    assert requests["remaining"] <= 1
+    assert tokens["remaining"] <= call.reserved.tokens
+    assert status["in_flight"] == 0
+    assert 1 <= status["paused_for"] <= 1.2
 
 
 def test_an_error_after_the_settlement_changes_nothing(keeper_of, recorder):

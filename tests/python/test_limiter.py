@@ -300,13 +300,24 @@ def test_status_tells_what_is_left_who_waits_and_why(stage):
     status = limiter.status()
     [limit] = status.pop("limits")
     assert limit.pop("reset") == pytest.approx(30)
-    assert limit == {"dimension": "tokens", "per": 60.0, "limit": 60, "burst": 30, "remaining": 0}
+    assert limit == {
+        "dimension": "tokens",
+        "per": 60.0,
+        "limit": 60,
+        "burst": 30,
+        "remaining": 0,
+        "source": "configured",
+        "configured": 60,
+        "age": 0.0,
+    }
     head = status.pop("head")
     assert head.pop("ready_in") == pytest.approx(15)
     assert head == {"tenant": "acme", "scope": "gpt", "dimension": "tokens"}
     assert status == {
         "name": "gpt",
         "concurrency": 2,
+        "adapted_concurrency": None,
+        "paused_for": None,
         "in_flight": 1,
         "waiting": 3,
         "waiting_by_tenant": {"acme": 2, "": 1},

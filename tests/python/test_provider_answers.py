@@ -11,9 +11,10 @@ import pytest
 from ratekeeper.errors import ConfigError
 from ratekeeper.testing.answers import Script, compose
 from ratekeeper.testing.faults import FaultPlan
-from ratekeeper.testing.report import fingerprint
+from ratekeeper.testing.limits import Limits, QuotaChange, Use
+from ratekeeper.testing.report import Entry, Report, fingerprint
 from ratekeeper.testing.schema import minimal
-from ratekeeper.testing.settings import Fault, Limits, QuotaChange, Reply, Settings, ToolCall
+from ratekeeper.testing.settings import Fault, Reply, Settings, ToolCall
 from ratekeeper.testing.usage import Prompt, count_tokens, draw_length, make_text
 from ratekeeper.testing.wire.call import BadRequestError, Call
 from ratekeeper.testing.wire.chat import Chat
@@ -176,6 +177,9 @@ def test_a_fingerprint_is_not_the_key_and_the_same_every_time():
         (lambda: Fault(kind="slow", probability=2), "fault.probability"),
         (lambda: QuotaChange(rpm=True), "rpm"),
         (lambda: Reply(tokens=-1), "reply.tokens"),
+        (lambda: Limits(rpd=-1), "rpd"),
+        (lambda: QuotaChange(project_tpm=float("inf")), "project_tpm"),
+        (lambda: Use(output_tokens=-1), "output_tokens"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_expected(make, field):
@@ -194,3 +198,20 @@ def test_settings_survive_their_way_to_another_process():
         replies=[Reply(tool_calls=[ToolCall(name="t", arguments={"x": 1})])],
     )
     assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_arrivals_and_gaps_are_those_of_the_model_and_status_asked_for():
+    def entry(at, model, status):
+        return Entry(at=at, key="k", model=model, api="openai.chat", status=status)
+
+    timeline = [
+        entry(100.5, "a", 429),
+        entry(101.0, "b", 200),
+        entry(102.5, "a", 200),
+        entry(106.5, "a", 200),
+    ]
+    report = Report(100.0, 110.0, 4, {}, 0, 0, 0, 1, [], timeline)
+    assert report.arrivals() == [0.5, 1.0, 2.5, 6.5]
+    assert report.gaps("a") == [2.0, 4.0]
+    assert report.arrivals("a*", status=200) == [2.5, 6.5]
+    assert report.gaps("b") == report.gaps("none") == []

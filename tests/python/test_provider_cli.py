@@ -42,7 +42,13 @@ def test_it_prints_how_to_point_the_sdks_at_it_and_on_ctrl_c_the_report():
         "--fault",
         "server_error,times=1",
         "--change",
-        "at=9,rpm=3",
+        "at=9,rpm=3,rpd=50",
+        "--rpd",
+        "100",
+        "--project-tpm",
+        "1000",
+        "--no-hints",
+        "--azure-unknown",
     ]
     with subprocess.Popen(
         [sys.executable, "-u", "-c", MAIN, *arguments], env=environment(), stdout=subprocess.PIPE, text=True
@@ -55,6 +61,8 @@ def test_it_prints_how_to_point_the_sdks_at_it_and_on_ctrl_c_the_report():
         url = re.search(r"http://127\.0\.0\.1:\d+", seen).group()
         for variable in ("OPENAI_BASE_URL", "azure_endpoint", "ANTHROPIC_BASE_URL"):
             assert variable in seen
+        for path in ("/groq/openai/v1", "/mistral/v1"):
+            assert url + path in seen
         body = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'
         request = Request(f"{url}/v1/chat/completions", body, {"Authorization": "Bearer sk-secret"})
         with pytest.raises(OSError, match="500"):

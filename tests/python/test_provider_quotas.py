@@ -8,8 +8,10 @@ import random
 import pytest
 
 from ratekeeper.testing.book import QuotaBook
-from ratekeeper.testing.quotas import Account, FixedWindow, SlidingWindow, TokenBucket, make_meter
-from ratekeeper.testing.settings import Limits, QuotaChange, Settings
+from ratekeeper.testing.limits import Limits, QuotaChange, Use
+from ratekeeper.testing.meters import FixedWindow, SlidingWindow, TokenBucket, make_meter
+from ratekeeper.testing.quotas import Account
+from ratekeeper.testing.settings import Settings
 
 ALGORITHMS = ["token_bucket", "fixed_window", "sliding_window"]
 
@@ -172,3 +174,64 @@ def test_every_key_and_model_has_an_account_of_its_own():
     accounts = [book.account(key, model, "token_bucket", 0.0) for key, model in pairs]
     assert all(own.admit({"requests": 1}, 0.0) is None for own in accounts)
     assert book.account("a", "m", "token_bucket", 0.0).admit({"requests": 1}, 0.0) is not None
+
+
+def test_a_days_requests_are_counted_beside_a_minutes_over_1440_windows():
+    own = account(Limits(rpm=2, rpd=3, burst=0.5))
+    day = own.meters["daily-requests"]
+    assert (day.limit, day.window, day.remaining(0.0)) == (3, 86_400.0, 3)  # a day's bucket is always whole
+    assert [own.admit({"requests": 1}, now) for now in (0.0, 30.0, 60.0)] == [None] * 3
+    refusal = own.admit({"requests": 1}, 90.0)
+    assert (refusal.dimension, refusal.limit) == ("daily-requests", 3)
+    assert refusal.retry_after == pytest.approx(86_400 / 3 - 90)
+    assert own.meters["requests"].remaining(90.0) == 1  # the refused request was charged nowhere
+
+
+def test_a_project_and_its_organisation_must_both_have_room():
+    own = account(Limits(tpm=100, project_tpm=60))
+    assert own.admit({"requests": 1, "tokens": 50}, 0.0) is None
+    refusal = own.admit({"requests": 1, "tokens": 20}, 0.0)
+    assert (refusal.dimension, refusal.limit, refusal.used) == ("project-tokens", 60, 50)
+    assert own.meters["tokens"].remaining(0.0) == 50
+    own.charge({"tokens": -50}, 0.0)
+    assert [own.meters[name].remaining(0.0) for name in ("tokens", "project-tokens")] == [100, 60]
+
+
+def test_charged_refusals_count_against_the_day_too():
+    own = account(Limits(rpm=1, rpd=10, charge_refusals=True))
+    for _ in range(4):
+        own.admit({"requests": 1}, 0.0)
+    left = {name: meter.remaining(0.0) for name, meter in own.meters.items()}
+    assert left == {"requests": -1, "daily-requests": 6}  # the minute stops counting at one window's debt
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_somebody_else_gets_what_is_left_at_most(algorithm):
+    own = account(Limits(rpm=10, tpm=100), algorithm)
+    own.take({"requests": 4, "tokens": 500}, 0.0)
+    assert own.meters["requests"].remaining(0.0) == 6
+    assert own.meters["tokens"].remaining(0.0) == 0
+    own.charge({"tokens": 30}, 0.0)
+    own.take({"requests": 0, "tokens": 5}, 0.0)
+    assert own.meters["tokens"].remaining(0.0) == -30  # never more debt, and none forgiven
+
+
+def test_what_somebody_else_used_is_missing_from_accounts_old_and_new():
+    book = QuotaBook(Settings(rpm=60), started=0.0)
+    old = book.account("key", "gpt-4o", "token_bucket", 0.0)
+    spared = [
+        book.account("key", "claude", "token_bucket", 0.0),
+        book.account("no", "gpt-4o", "token_bucket", 0.0),
+    ]
+    book.use(Use(model="gpt-*", key="key", requests=30), 10.0)
+    assert old.meters["requests"].remaining(10.0) == 30
+    assert [own.meters["requests"].remaining(10.0) for own in spared] == [60, 60]
+    new = book.account("key", "gpt-4o-mini", "token_bucket", 20.0)
+    assert new.meters["requests"].remaining(20.0) == 40  # 10 s have refilled 10 since
+
+
+def test_a_use_after_the_moment_of_a_cut_finds_the_limit_cut():
+    book = QuotaBook(Settings(rpm=60, changes=[QuotaChange(at=5.0, rpm=20)]), started=0.0)
+    own = book.account("key", "m", "fixed_window", 0.0)
+    book.use(Use(requests=50), 6.0)
+    assert (own.limits.rpm, own.meters["requests"].remaining(6.0)) == (20, 0)

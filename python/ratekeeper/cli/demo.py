@@ -1,22 +1,26 @@
-"""``ratekeeper demo``: a few hundred calls under a quota, first without ratekeeper, then with it.
+"""``ratekeeper demo``: a few hundred calls without ratekeeper, then with it, under two quotas.
 
-Owns the options, the environment of the run and its exit code. Loaded only by the command, since it imports
-click and rich.
+In the first act the quota is known, in the second it is cut in mid-run.
+
+Owns the options, the order of the acts, the environment of the run and its exit code. Loaded only by the command,
+since it imports click and rich.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from importlib.util import find_spec
 
 import click  # noqa: TID253
 from rich.console import Console  # noqa: TID253
 
-from ratekeeper.cli.demo_plan import LATENCY, OUTPUT_TOKENS, TOKEN_LATENCY, Plan
+from ratekeeper.cli.demo_plan import KEPT, LATENCY, OUTPUT_TOKENS, TOKEN_LATENCY, Plan
 from ratekeeper.cli.demo_run import compare
-from ratekeeper.cli.demo_screen import five_lines, formula, introduction, screen_for, table
+from ratekeeper.cli.demo_screen import LogLines, five_lines, formula, introduction, screen_for, table
 from ratekeeper.testing.client import FakeProviderError
+from ratekeeper.testing.limits import QuotaChange
 from ratekeeper.testing.provider import FakeProvider
 
 _NEEDED = ("langchain_core", "langchain_openai", "starlette", "uvicorn")
@@ -36,31 +40,45 @@ _NEEDED = ("langchain_core", "langchain_openai", "starlette", "uvicorn")
 def command(calls: int, at_once: int, rpm: int, tpm: int) -> None:
     """Run ChatOpenAI against a local provider's quota: bare, then wrapped.
 
-    Nothing leaves this machine and no API key is needed. Exits with 1 if a wrapped call failed.
+    In a second act the quota is cut to half in mid-run. Nothing leaves this machine and no API key is needed. Exits
+    with 1 if a wrapped call failed.
     """
     _require_extras()
     _stay_local()
     plan = Plan.of(calls, at_once, rpm, tpm)
     console = Console()
+    _log_to(console)
+    failed = [_play(act, console) for act in (plan, plan.cut())]
+    five_lines(console, plan)
+    if any(failed):
+        raise click.exceptions.Exit(1)
+
+
+def _play(plan: Plan, console: Console) -> int:
+    """One act; returns how many of its wrapped calls failed."""
     introduction(console, plan)
-    provider = FakeProvider.spawn(
-        rpm=rpm,
-        tpm=tpm,
-        latency=LATENCY,
-        token_latency=TOKEN_LATENCY,
-        output_tokens=OUTPUT_TOKENS,
-        output_sigma=0.4,
-    )
     try:
-        with provider:
+        with _provider_of(plan) as provider:
             bare, wrapped = asyncio.run(compare(plan, provider, screen_for(console)))
     except FakeProviderError as error:
         raise click.ClickException(str(error)) from error
     console.print(table(plan, bare, wrapped))
     formula(console, plan)
-    five_lines(console, plan)
-    if wrapped.failed:
-        raise click.exceptions.Exit(1)
+    return wrapped.failed
+
+
+def _provider_of(plan: Plan) -> FakeProvider:
+    """A provider that grants what the plan says; each run starts its time anew."""
+    cut = QuotaChange(at=plan.cut_at, rpm=plan.rpm * KEPT, tpm=plan.tpm * KEPT) if plan.is_cut else None
+    return FakeProvider.spawn(
+        rpm=plan.rpm,
+        tpm=plan.tpm,
+        latency=LATENCY,
+        token_latency=TOKEN_LATENCY,
+        output_tokens=OUTPUT_TOKENS,
+        output_sigma=0.4,
+        changes=[cut] if cut else [],
+    )
 
 
 def _require_extras() -> None:
@@ -69,6 +87,14 @@ def _require_extras() -> None:
         raise click.ClickException(
             f'the demo needs an extra (no module {", ".join(missing)}): pip install "ratekeeper[demo]"'
         )
+
+
+def _log_to(console: Console) -> None:
+    """Shows what ratekeeper logs: what it was told of the limits, and when it was refused."""
+    logger = logging.getLogger("ratekeeper")
+    logger.addHandler(LogLines(console))
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _stay_local() -> None:

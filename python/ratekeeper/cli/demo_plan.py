@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_right
 from pydoc_data.topics import topics
 from typing import NamedTuple
 
@@ -14,32 +15,40 @@ from typing import NamedTuple
 MAX_TOKENS = 256
 #: How the fake provider answers: seconds to the first token, seconds a token, median tokens.
 LATENCY, TOKEN_LATENCY, OUTPUT_TOKENS = 0.35, 0.002, 80
+#: What the second act's cut leaves of the quota.
+KEPT = 0.5
 
 _TASK = "Summarise this part of the Python manual in three sentences for an experienced programmer.\n\n"
 _MEDIAN_CHARACTERS, _SPREAD = 2400, 0.6
 _SHORTEST, _LONGEST = 400, 12_000
 _WINDOW = 60.0
+#: When the quota is cut, as a share of the time that the first act takes at best: the burst is gone by then, so the
+#: cut takes none of it, and the bare run is still going.
+_CUT_AFTER = 0.2
 
 
 class Bound(NamedTuple):
-    """How long one dimension takes at least: it starts full, and then gives `rate` a second.
+    """How long one dimension takes at least: it starts full, then gives `rate` a second, and less after a cut.
 
     Attributes:
         dimension: Its name.
         total: What all calls ask of it.
         burst: What it holds at the start.
         rate: What it gives back, per second.
+        cut_at: Seconds after which it gives no more than `KEPT` of that.
     """
 
     dimension: str
     total: int
     burst: int
     rate: float
+    cut_at: float = math.inf
 
     @property
     def seconds(self) -> float:
         """From the first call's start to the last one's."""
-        return max(0.0, (self.total - self.burst) / self.rate)
+        uncut = max(0.0, (self.total - self.burst) / self.rate)
+        return uncut if uncut <= self.cut_at else self.cut_at + (uncut - self.cut_at) / KEPT
 
 
 class Plan(NamedTuple):
@@ -50,17 +59,34 @@ class Plan(NamedTuple):
         at_once: How many calls are in the air at a time.
         rpm: Requests a minute that the provider grants.
         tpm: Tokens a minute that the provider grants.
+        cut_at: Seconds after which it grants no more than `KEPT` of both.
     """
 
     prompts: tuple[str, ...]
     at_once: int
     rpm: int
     tpm: int
+    cut_at: float = math.inf
 
     @classmethod
     def of(cls, calls: int, at_once: int, rpm: int, tpm: int) -> Plan:
         """A plan of so many calls."""
         return cls(make_prompts(calls), at_once, rpm, tpm)
+
+    def cut(self) -> Plan:
+        """The same under a quota that is cut: as many of the calls as take no longer than all of them do now."""
+        cut = self._replace(cut_at=round(self.ideal * _CUT_AFTER, 1))
+        counts = range(1, len(self.prompts) + 1)
+        fitting = bisect_right(counts, self.ideal, key=lambda count: cut._first(count).ideal)
+        return cut._first(max(fitting, 1))
+
+    def _first(self, count: int) -> Plan:
+        return self._replace(prompts=self.prompts[:count])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the quota is cut in mid-run."""
+        return self.cut_at < math.inf
 
     @property
     def one_call(self) -> float:
@@ -77,8 +103,8 @@ class Plan(NamedTuple):
         """Every dimension of the work: both quotas, and the number of calls at once."""
         calls = len(self.prompts)
         return (
-            Bound("requests", calls, self.rpm, self.rpm / _WINDOW),
-            Bound("tokens", self.tokens, self.tpm, self.tpm / _WINDOW),
+            Bound("requests", calls, self.rpm, self.rpm / _WINDOW, self.cut_at),
+            Bound("tokens", self.tokens, self.tpm, self.tpm / _WINDOW, self.cut_at),
             Bound("at once", calls, self.at_once, self.at_once / self.one_call),
         )
 

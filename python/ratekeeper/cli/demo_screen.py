@@ -5,13 +5,14 @@ Owns all of its words. Decides nothing.
 
 from __future__ import annotations
 
+import logging
 from textwrap import shorten
 
 from rich.console import Console  # noqa: TID253
 from rich.progress import BarColumn, Progress, TaskID, TextColumn  # noqa: TID253
 from rich.table import Table  # noqa: TID253
 
-from ratekeeper.cli.demo_plan import MAX_TOKENS, Bound, Plan
+from ratekeeper.cli.demo_plan import KEPT, MAX_TOKENS, Bound, Plan
 from ratekeeper.cli.demo_run import MODEL, Screen, Tally
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -25,6 +26,9 @@ keeper = rk.Keeper(rk.Quota(rpm={rpm}, tpm={tpm:_}))
 llm = keeper.wrap(ChatOpenAI(model="{model}", max_tokens={ceiling}))
 answers = await asyncio.gather(*(llm.ainvoke(doc) for doc in docs))
 """
+_NO_NUMBERS = (
+    "Without any numbers, rk.Keeper() starts with a few calls and learns the quota from the answers' headers."
+)
 
 
 def screen_for(console: Console) -> Screen:
@@ -94,18 +98,38 @@ class Lines:
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
+class LogLines(logging.Handler):
+    """Lines of the log, above a live bar or between the other lines."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one."""
+        text = f"  log: {record.getMessage()}"
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True, style="dim")
+
+
 def introduction(console: Console, plan: Plan) -> None:
     """What is going to happen."""
-    console.print(
-        f"{len(plan.prompts)} ChatOpenAI calls over passages of Python's manual, {plan.at_once} at once, "
-        f"against a local provider that grants {plan.rpm:,} requests and {plan.tpm:,} tokens a minute.\n",
-        highlight=False,
+    text = (
+        f"Act one: {len(plan.prompts)} ChatOpenAI calls over passages of Python's manual, {plan.at_once} at once, "
+        f"against a local provider that grants {plan.rpm:,} requests and {plan.tpm:,} tokens a minute.\n"
     )
+    if plan.is_cut:
+        text = (
+            f"Act two: {len(plan.prompts)} of these calls again. After {plan.cut_at:.1f} s, without notice, the "
+            f"provider grants no more than {plan.rpm * KEPT:,.0f} requests and {plan.tpm * KEPT:,.0f} tokens a minute; "
+            f"the keeper still has the old numbers.\n"
+        )
+    console.print(text, highlight=False)
 
 
 def table(plan: Plan, bare: Tally, wrapped: Tally) -> Table:
     """Both runs side by side; narrow enough for any log."""
-    result = Table()
+    title = f"act two: cut to half after {plan.cut_at:.1f} s" if plan.is_cut else "act one: a known quota"
+    result = Table(title=title)
     result.add_column("")
     result.add_column("bare\n(SDK retries: 2)", justify="right")
     result.add_column("keeper.wrap(llm)", justify="right")
@@ -122,7 +146,10 @@ def table(plan: Plan, bare: Tally, wrapped: Tally) -> Table:
 
 def formula(console: Console, plan: Plan) -> None:
     """Where the ideal comes from, with this run's numbers."""
-    lines = [f"ideal = max of (total - burst) / rate, + one call ({plan.one_call:.2f} s); buckets start full"]
+    cut = f"; half the rate after {plan.cut_at:.1f} s" if plan.is_cut else ""
+    lines = [
+        f"ideal = max of (total - burst) / rate, + one call ({plan.one_call:.2f} s); buckets start full{cut}"
+    ]
     lines += [_bound_line(bound) for bound in plan.bounds]
     console.print("\n".join(lines) + "\n", highlight=False, markup=False, soft_wrap=True)
 
@@ -131,11 +158,14 @@ def five_lines(console: Console, plan: Plan) -> None:
     """The code that does it, to be copied."""
     console.print("The lines that do it:\n")
     code = _FIVE_LINES.format(rpm=plan.rpm, tpm=plan.tpm, model=MODEL, ceiling=MAX_TOKENS)
-    console.print(code, highlight=False, markup=False, soft_wrap=True, end="")
+    console.print(f"{code}\n{_NO_NUMBERS}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _bound_line(bound: Bound) -> str:
     term = f"({bound.total:,} - {bound.burst:,}) / {bound.rate:,.1f} per s"
+    if bound.seconds > bound.cut_at:
+        before = f"{bound.rate:,.1f} x {bound.cut_at:.1f} s"
+        term = f"{bound.cut_at:.1f} s + ({bound.total:,} - {bound.burst:,} - {before}) / {bound.rate * KEPT:,.1f} per s"
     return f"  {bound.dimension:<8}  {term} = {bound.seconds:.1f} s"
 
 

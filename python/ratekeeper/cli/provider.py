@@ -17,9 +17,10 @@ from rich.table import Table  # noqa: TID253
 
 from ratekeeper.errors import ConfigError
 from ratekeeper.testing.client import FakeProviderError
+from ratekeeper.testing.limits import Algorithm, QuotaChange
 from ratekeeper.testing.provider import FakeProvider
 from ratekeeper.testing.report import Report
-from ratekeeper.testing.settings import Algorithm, Fault, QuotaChange
+from ratekeeper.testing.settings import Fault
 
 _USE = """
 OpenAI       OpenAI(base_url="{openai}", api_key="any")
@@ -27,6 +28,8 @@ OpenAI       OpenAI(base_url="{openai}", api_key="any")
 Azure        AzureOpenAI(azure_endpoint="{root}", api_key="any", api_version="2024-10-21")
 Anthropic    Anthropic(base_url="{root}", api_key="any")
              or ANTHROPIC_BASE_URL={root}
+Groq         OpenAI(base_url="{groq}", api_key="any")
+Mistral      OpenAI(base_url="{mistral}", api_key="any")
 Report       {root}/_report
 """
 
@@ -72,6 +75,8 @@ def _value(text: str) -> object:
 @click.option("--itpm", type=float, help="Input tokens a window.")
 @click.option("--otpm", type=float, help="Output tokens a window.")
 @click.option("--concurrency", type=int, help="Calls at once.")
+@click.option("--rpd", type=float, help="Requests a day, which is 1440 windows.")
+@click.option("--project-tpm", type=float, help="Tokens a window of the project, beside --tpm.")
 @click.option("--window", type=float, default=60.0, show_default=True, help="Seconds of a window.")
 @click.option(
     "--algorithm",
@@ -87,6 +92,8 @@ def _value(text: str) -> object:
 @click.option("--output-tokens", type=int, default=32, show_default=True, help="Median length of an answer.")
 @click.option("--output-sigma", type=float, default=0.0, help="Spread of that length (log-normal).")
 @click.option("--headers/--no-headers", default=True, help="Send rate-limit and retry headers.")
+@click.option("--hints/--no-hints", default=True, help="Refusals tell how long to wait.")
+@click.option("--azure-unknown", is_flag=True, help="Azure's Responses API tells -1 for its limits.")
 @click.option(
     "--fault",
     "faults",
@@ -105,7 +112,7 @@ def _value(text: str) -> object:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=int, default=0, help="The port; the system chooses if not said.")
 def command(**options: Any) -> None:
-    """Run a local server that answers, counts and refuses like OpenAI, Azure OpenAI and Anthropic.
+    """Run a local server that answers, counts and refuses like OpenAI, Azure OpenAI, Anthropic, Groq and Mistral.
 
     Point your application at it, load it, and press Ctrl-C for the report.
     """
@@ -115,7 +122,12 @@ def command(**options: Any) -> None:
         signal.signal(number, lambda *_: stop.set())
     try:
         with FakeProvider(**options) as provider:
-            urls = _USE.format(openai=provider.openai_url, root=provider.url)
+            urls = _USE.format(
+                openai=provider.openai_url,
+                groq=provider.groq_url,
+                mistral=provider.mistral_url,
+                root=provider.url,
+            )
             console.print(f"The fake provider answers at [bold]{provider.url}[/bold]")
             console.print(urls, highlight=False, markup=False)
             console.print("Ctrl-C stops it and prints the report.")

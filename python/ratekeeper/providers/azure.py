@@ -21,6 +21,7 @@ class AzureOpenAI(OpenAI):
     name = "azure"
     account_is_host = True
     periods: ClassVar[Periods] = {"requests": (MINUTE,), "tokens": (MINUTE,)}
+    windows = True
 
     def held(self, ceiling: int, sizes: Sizes) -> int:
         """The prompt's estimate and the ceiling, added."""

@@ -5,7 +5,7 @@ Owns the plain values and the default rules. May not import an SDK, read a clock
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .usage import Usage, read_usage
@@ -35,6 +35,8 @@ class Request(NamedTuple):
         caller: Who calls (agent, chain, job): estimates are corrected per (model, caller). "" takes it from
             `wrap(agent=)` or the tags.
         stream: Whether the answer is streamed.
+        run: The framework's run that the call is part of, if any (any hashable value): a call that was given up
+            and that the run repeats is not sent again.
     """
 
     model: str
@@ -44,6 +46,7 @@ class Request(NamedTuple):
     n: int = 1
     caller: str = ""
     stream: bool = False
+    run: Hashable = None
 
     @property
     def text(self) -> str:
@@ -95,6 +98,8 @@ class Provider:
     account_is_host: bool = False
     #: The periods of the limits that stand in the headers, where documented.
     periods: ClassVar[Periods] = {}
+    #: Whether it counts in windows rather than buckets, so that a reset does not depend on what is used.
+    windows: bool = False
 
     def group(self, model: str) -> str:
         """The quota group of a model, shared by models with one limit. By default each has its own."""
@@ -123,7 +128,7 @@ class Provider:
         """What the headers of an answer or an error say of the limits; `now` in seconds since the epoch."""
         from .limits import read_limits  # noqa: PLC0415 (a dozen patterns: not at import)
 
-        return read_limits(headers, now, self.periods)
+        return read_limits(headers, now, self.periods, windows=self.windows)
 
     def __repr__(self) -> str:
         return f"<provider {self.name}>"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from . import resets
@@ -115,6 +116,11 @@ def classify(error: BaseException, *, now: float | None = None) -> Failure:
     if evidence.ours:
         return Failure("unknown", "refused by ratekeeper")
     return _judge(evidence, time.time() if now is None else now)
+
+
+def headers_of(error: BaseException) -> Mapping[str, str]:
+    """The headers of the answer that an exception is about; empty if there was none."""
+    return gather(error).headers
 
 
 def _judge(evidence: Evidence, now: float) -> Failure:

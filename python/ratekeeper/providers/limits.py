@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .base import DAY, MINUTE, SECOND, Periods
@@ -55,20 +56,23 @@ class LearnedLimit(NamedTuple):
     rounded_to: int = 1
 
 
-def read_limits(headers: object, now: float, periods: Periods | None = None) -> tuple[LearnedLimit, ...]:
+def read_limits(
+    headers: object, now: float, periods: Periods | None = None, *, windows: bool = False
+) -> tuple[LearnedLimit, ...]:
     """The limits in the headers of an answer or an error; empty if they tell none.
 
     Args:
         headers: A mapping of any kind, or pairs of name and value, as text or bytes.
         now: Seconds since the epoch, for resets that are points in time.
         periods: What the provider documents of its periods.
+        windows: Whether it counts in windows, whose resets do not depend on what is used.
 
     Where two headers speak of one dimension and period (OpenAI's organisation and project tokens) the smaller
     amounts count, since there must be room in both.
     """
     found: dict[tuple[str, float | None], LearnedLimit] = {}
     for (tail, family), fields in _collect(headers).items():
-        limit = _learned(tail, family, fields, now, periods or {})
+        limit = _learned(tail, family, fields, now, periods or {}, windows=windows)
         if limit is not None:
             key = limit.dimension, limit.per
             found[key] = _smaller(found[key], limit) if key in found else limit
@@ -83,7 +87,9 @@ def pairs(headers: object) -> Iterator[tuple[str, str]]:
         return
     for item in items:
         if isinstance(item, tuple | list) and len(item) == 2:
-            name, value = map(_text, item)
+            name, value = item
+            if type(name) is not str or type(value) is not str:
+                name, value = _text(name), _text(value)
             yield name.lower().removeprefix("llm_provider-"), value
 
 
@@ -91,17 +97,25 @@ def _collect(headers: object) -> dict[tuple[str, str], dict[str, str]]:
     """The values of limit, remaining and reset by what they are of and whose form they have."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for name, value in pairs(headers):
-        if "ratelimit" not in name:
-            continue
-        if match := _OPENAI.fullmatch(name):
-            found.setdefault((match[2] or "", "openai"), {})[match[1]] = value
-        elif match := _ANTHROPIC.fullmatch(name):
-            found.setdefault((match[1], "anthropic"), {})[match[2]] = value
+        place = _place_of(name)
+        if place is not None:
+            of, field = place
+            found.setdefault(of, {})[field] = value
     return found
 
 
+@lru_cache(maxsize=512)  # the same few dozen names with every answer
+def _place_of(name: str) -> tuple[tuple[str, str], str] | None:
+    """What a header is of and in whose form, and which field it holds."""
+    if match := _OPENAI.fullmatch(name):
+        return (match[2] or "", "openai"), match[1]
+    if match := _ANTHROPIC.fullmatch(name):
+        return (match[1], "anthropic"), match[2]
+    return None
+
+
 def _learned(
-    tail: str, family: str, fields: Mapping[str, str], now: float, periods: Periods
+    tail: str, family: str, fields: Mapping[str, str], now: float, periods: Periods, *, windows: bool
 ) -> LearnedLimit | None:
     named, per = _split(tail)
     dimension = _DIMENSIONS.get(named)
@@ -113,11 +127,15 @@ def _learned(
         remaining = min(remaining, limit)
     reset = read_reset(fields.get("reset", ""), now)
     if per is None:
-        per = _period(limit, remaining, reset, periods.get(dimension))
+        documented = periods.get(dimension)
+        per = _period(limit, remaining, reset, documented)
+        if documented and per and not windows and _is_sooner(limit, remaining, reset, per):
+            per = None
     thousands = family == "anthropic" and dimension != "requests"
     return LearnedLimit(dimension, per, limit, remaining, reset, 1000 if thousands else 1)
 
 
+@lru_cache(maxsize=64)
 def _split(tail: str) -> tuple[str, float | None]:
     """`tokens-minute` (Mistral) is tokens per minute."""
     for name, seconds in _PERIOD_NAMES.items():
@@ -129,10 +147,10 @@ def _split(tail: str) -> tuple[str, float | None]:
 def _period(
     limit: int | None, remaining: int | None, reset: float | None, documented: tuple[float, ...] | None
 ) -> float | None:
-    if documented is not None and len(documented) == 1:
-        return documented[0]
     if documented is None:
         return _guess(limit, remaining, reset)
+    if len(documented) == 1:
+        return documented[0]
     refill = _refill(limit, remaining, reset)
     if refill == 0:
         return MINUTE if MINUTE in documented else None
@@ -142,6 +160,15 @@ def _period(
     if len(possible) <= 1:
         return possible[0] if possible else None
     return None if refill is None else min(possible, key=lambda per: max(per / refill, refill / per))
+
+
+def _is_sooner(limit: int | None, remaining: int | None, reset: float | None, per: float) -> bool:
+    """Whether what is used is back so much sooner that the period is another one.
+
+    Later is no sign: resets are rounded up.
+    """
+    refill = _refill(limit, remaining, reset)
+    return refill is not None and 0 < refill * _DEBT < per
 
 
 def _guess(limit: int | None, remaining: int | None, reset: float | None) -> float | None:

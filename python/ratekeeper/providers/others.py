@@ -63,3 +63,4 @@ class OpenRouter(Provider):
     name = "openrouter"
     default_hosts = ("openrouter.ai",)
     periods: ClassVar[Periods] = {"requests": (MINUTE, DAY)}
+    windows = True

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ratekeeper._core import ManualClock as ManualClock
     from ratekeeper.testing.client import FakeProviderError as FakeProviderError
+    from ratekeeper.testing.limits import Limits as Limits
+    from ratekeeper.testing.limits import QuotaChange as QuotaChange
     from ratekeeper.testing.provider import FakeProvider as FakeProvider
     from ratekeeper.testing.report import Entry as Entry
     from ratekeeper.testing.report import Report as Report
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from ratekeeper.testing.report import fingerprint as fingerprint
     from ratekeeper.testing.retries import retry_without_waiting as retry_without_waiting
     from ratekeeper.testing.settings import Fault as Fault
-    from ratekeeper.testing.settings import Limits as Limits
-    from ratekeeper.testing.settings import QuotaChange as QuotaChange
     from ratekeeper.testing.settings import Reply as Reply
     from ratekeeper.testing.settings import ToolCall as ToolCall
 
@@ -28,9 +28,9 @@ _HOMES = {
     "FakeProvider": "ratekeeper.testing.provider",
     "FakeProviderError": "ratekeeper.testing.client",
     "Fault": "ratekeeper.testing.settings",
-    "Limits": "ratekeeper.testing.settings",
+    "Limits": "ratekeeper.testing.limits",
     "ManualClock": "ratekeeper._core",
-    "QuotaChange": "ratekeeper.testing.settings",
+    "QuotaChange": "ratekeeper.testing.limits",
     "Reply": "ratekeeper.testing.settings",
     "Report": "ratekeeper.testing.report",
     "ScopeReport": "ratekeeper.testing.report",

@@ -15,11 +15,13 @@ from ratekeeper.testing.exchange import Exchange
 from ratekeeper.testing.line import Line
 from ratekeeper.testing.state import State
 from ratekeeper.testing.wire.anthropic import Anthropic
-from ratekeeper.testing.wire.azure import Azure, AzureChat
+from ratekeeper.testing.wire.azure import Azure, AzureChat, AzureUnknown
 from ratekeeper.testing.wire.call import Format, Vendor
 from ratekeeper.testing.wire.chat import Chat
 from ratekeeper.testing.wire.embeddings import Embeddings
+from ratekeeper.testing.wire.groq import Groq
 from ratekeeper.testing.wire.messages import Messages
+from ratekeeper.testing.wire.mistral import Mistral
 from ratekeeper.testing.wire.openai import OpenAI
 from ratekeeper.testing.wire.responses import Responses
 
@@ -44,7 +46,8 @@ class Endpoint:
 
 def make_app(state: State) -> Starlette:
     """The application over a provider's state."""
-    openai, azure, anthropic = OpenAI(), Azure(), Anthropic()
+    openai, azure, anthropic, groq, mistral = OpenAI(), Azure(), Anthropic(), Groq(), Mistral()
+    azure_responses = AzureUnknown() if state.settings.azure_unknown else azure
     chat, responses, embeddings = Chat(), Responses(), Embeddings()
     paths: list[tuple[str, Vendor, Format]] = [
         ("/v1/chat/completions", openai, chat),
@@ -54,9 +57,12 @@ def make_app(state: State) -> Starlette:
         ("/openai/deployments/{deployment}/chat/completions", azure, AzureChat()),
         ("/openai/deployments/{deployment}/embeddings", azure, embeddings),
         ("/openai/v1/chat/completions", azure, AzureChat()),
-        ("/openai/v1/responses", azure, responses),
+        ("/openai/v1/responses", azure_responses, responses),
         ("/openai/v1/embeddings", azure, embeddings),
-        ("/openai/responses", azure, responses),
+        ("/openai/responses", azure_responses, responses),
+        ("/groq/openai/v1/chat/completions", groq, chat),
+        ("/groq/openai/v1/responses", groq, responses),
+        ("/mistral/v1/chat/completions", mistral, chat),
     ]
     routes: list[BaseRoute] = [Route(p, Endpoint(state, v, f), methods=["POST"]) for p, v, f in paths]
     return Starlette(routes=[*routes, *control_routes(state)])

@@ -12,7 +12,8 @@ from starlette.requests import Request  # noqa: TID253
 from starlette.responses import JSONResponse, Response  # noqa: TID253
 from starlette.routing import BaseRoute, Route  # noqa: TID253
 
-from ratekeeper.testing.settings import Fault, QuotaChange, reply_from_json
+from ratekeeper.testing.limits import QuotaChange, Use
+from ratekeeper.testing.settings import Fault, reply_from_json
 from ratekeeper.testing.state import State
 from ratekeeper.testing.wire.anthropic import model_list as anthropic_models
 from ratekeeper.testing.wire.messages import Messages
@@ -58,6 +59,11 @@ class Control:
         self._state.quotas.change(change, self._state.clock())
         return Response(status_code=_EMPTY)
 
+    async def use(self, request: Request) -> Response:
+        """``POST /_use``: what somebody else used, as JSON, charged at once."""
+        self._state.quotas.use(Use(**await request.json()), self._state.clock())
+        return Response(status_code=_EMPTY)
+
     async def faults(self, request: Request) -> Response:
         """``POST /_faults``: a list of faults in place of those that were."""
         self._state.faults.replace([Fault(**raw) for raw in await request.json()])
@@ -85,9 +91,11 @@ def control_routes(state: State) -> list[BaseRoute]:
         Route("/_report", control.report, methods=["GET"]),
         Route("/_reset", control.reset, methods=["POST"]),
         Route("/_limits", _checked(control.limits), methods=["POST"]),
+        Route("/_use", _checked(control.use), methods=["POST"]),
         Route("/_faults", _checked(control.faults), methods=["POST"]),
         Route("/_replies", _checked(control.replies), methods=["POST"]),
         Route("/v1/models", control.models, methods=["GET"]),
         Route("/openai/v1/models", control.models, methods=["GET"]),
+        Route("/groq/openai/v1/models", control.models, methods=["GET"]),
         Route("/v1/messages/count_tokens", _checked(control.count), methods=["POST"]),
     ]

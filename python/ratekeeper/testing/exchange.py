@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ratekeeper.testing.answers import compose, prompt_rng
 from ratekeeper.testing.line import ClientLeftError, Line, StreamCutError
@@ -30,7 +30,7 @@ from ratekeeper.testing.wire.call import (
     Vendor,
 )
 
-_REFUSING: tuple[ProblemKind, ...] = ("rate_limit", "insufficient_quota")
+_REFUSING: tuple[ProblemKind, ...] = ("rate_limit", "slow_down", "ramp_limit", "insufficient_quota")
 _FAILING: tuple[ProblemKind, ...] = ("overloaded", "server_error", "unavailable")
 
 
@@ -162,6 +162,9 @@ class Exchange:
     async def _refuse(
         self, visit: Visit, problem: Problem, model: str, account: Account | None = None
     ) -> None:
+        visit.entry.retry_after = problem.retry_after
+        if not self.state.settings.hints:
+            problem = replace(problem, retry_after=None)
         status, body = self.vendor.error(problem, model, self.ident)
         headers = self._head(account)
         if self.state.settings.headers:
@@ -226,7 +229,8 @@ class Exchange:
             visit.account.charge({"output": tokens, "tokens": total}, self.state.clock())
 
     def _correct_input(self, account: Account, call: Call, usage: Usage) -> None:
-        off = usage.input - usage.cached - call.prompt.estimate
+        free = usage.cached if self.vendor.cached_is_free else 0
+        off = usage.input - free - call.prompt.estimate
         total = off if self.vendor.total_as_produced else 0
         account.charge({"input": off, "tokens": total}, self.state.clock())
 

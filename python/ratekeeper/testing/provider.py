@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ratekeeper.testing.child import ServerProcess
 from ratekeeper.testing.client import FakeProviderError, ask
-from ratekeeper.testing.report import Report
-from ratekeeper.testing.settings import Fault, QuotaChange, Reply, Settings
+from ratekeeper.testing.limits import QuotaChange, Use
+from ratekeeper.testing.report import Report, fingerprint
+from ratekeeper.testing.settings import Fault, Reply, Settings
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class FakeProvider(Settings):
-    """A local server that answers, counts and refuses like OpenAI, Azure OpenAI and Anthropic.
+    """A local server that answers, counts and refuses like OpenAI, Azure OpenAI, Anthropic, Groq and Mistral.
 
     Use it as a context manager, or call ``start`` and ``stop``. It serves all vendors at once; a quota is
     kept per API key and model (or Azure deployment), and any key is accepted. All settings are keywords,
@@ -103,6 +104,16 @@ class FakeProvider(Settings):
         """``azure_endpoint`` of OpenAI's SDK; with ``/openai/v1``, ``base_url`` of the v1 API."""
         return self.url
 
+    @property
+    def groq_url(self) -> str:
+        """``base_url`` of OpenAI's SDK for Groq; Groq's own takes it without ``/openai/v1``."""
+        return f"{self.url}/groq/openai/v1"
+
+    @property
+    def mistral_url(self) -> str:
+        """``base_url`` of what speaks OpenAI's API, for Mistral; Mistral's own SDK takes it without ``/v1``."""
+        return f"{self.url}/mistral/v1"
+
     def report(self, *, timeline: bool = True) -> Report:
         """What was seen so far.
 
@@ -124,6 +135,8 @@ class FakeProvider(Settings):
         itpm: float | None = None,
         otpm: float | None = None,
         concurrency: int | None = None,
+        rpd: float | None = None,
+        project_tpm: float | None = None,
     ) -> None:
         """Cut or raise limits now; what was used stays used.
 
@@ -134,12 +147,58 @@ class FakeProvider(Settings):
             itpm: Input tokens.
             otpm: Output tokens.
             concurrency: Calls at once.
+            rpd: Requests a day.
+            project_tpm: The project's tokens.
 
         Raises:
             ConfigError: A limit is negative or not finite.
         """
-        change = QuotaChange(model=model, rpm=rpm, tpm=tpm, itpm=itpm, otpm=otpm, concurrency=concurrency)
+        change = QuotaChange(
+            model=model,
+            rpm=rpm,
+            tpm=tpm,
+            itpm=itpm,
+            otpm=otpm,
+            concurrency=concurrency,
+            rpd=rpd,
+            project_tpm=project_tpm,
+        )
         self._ask("POST", "/_limits", asdict(change))
+
+    def use(
+        self,
+        model: str = "*",
+        *,
+        key: str | None = None,
+        requests: float = 0,
+        tokens: float = 0,
+        input_tokens: float = 0,
+        output_tokens: float = 0,
+    ) -> None:
+        """Let somebody else who shares the quota use some of it now, without a request in the report.
+
+        They get what is left at most. A key and model that nobody has called yet has it used all the same.
+
+        Args:
+            model: Of which models or deployments; a shell pattern.
+            key: Whose API key; None for every key. Only its fingerprint leaves this method.
+            requests: How many requests.
+            tokens: Tokens of ``tpm`` and ``project_tpm``.
+            input_tokens: Tokens of ``itpm``.
+            output_tokens: Tokens of ``otpm``.
+
+        Raises:
+            ConfigError: An amount is negative or not finite.
+        """
+        use = Use(
+            model=model,
+            key=None if key is None else fingerprint(key),
+            requests=requests,
+            tokens=tokens,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+        )
+        self._ask("POST", "/_use", asdict(use))
 
     def set_faults(self, *faults: Fault) -> None:
         """Put these faults in place of those that were; none at all ends all faults."""

@@ -1,180 +1,47 @@
-"""The fake provider's quotas: meters of one dimension, and the book of them per key and model.
+"""The fake provider's quotas: the meters of one key and model.
 
-Owns the arithmetic of token buckets, fixed and sliding windows. It is the independent witness of what
-ratekeeper claims, so it may not use ratekeeper's native core. No clock and no I/O: the caller brings ``now``
-in seconds.
+Owns which meters there are and that a call is charged to all of them or none. It is the independent witness of
+what ratekeeper claims, so it may not use ratekeeper's native core. No clock and no I/O: the caller brings
+``now`` in seconds.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple
 
-from ratekeeper.testing.settings import Algorithm, Limits
+from ratekeeper.testing.limits import Algorithm, Limits
+from ratekeeper.testing.meters import Meter, make_meter
 
 Amounts = Mapping[str, float]
-"""What a call asks, by dimension: ``requests``, ``tokens``, ``input``, ``output``."""
-
-LIMIT_FIELDS = {"requests": "rpm", "tokens": "tpm", "input": "itpm", "output": "otpm"}
+"""What a call counts: ``requests``, ``tokens``, ``input``, ``output``."""
 
 
-class Meter(Protocol):
-    """How much of one dimension is used."""
+class Measure(NamedTuple):
+    """What a meter measures.
 
-    limit: float
-    window: float
+    Attributes:
+        field: The limit's field in ``Limits``.
+        counts: What it counts of a call.
+        windows: Over so many windows.
+    """
 
-    def remaining(self, now: float) -> float:
-        """What is left; negative in debt."""
-
-    def wait(self, amount: float, now: float) -> float:
-        """Seconds until ``amount`` fits; 0 if it does now, infinite if it never will."""
-
-    def charge(self, amount: float, now: float) -> None:
-        """Take ``amount``, fitting or not; a negative one gives back."""
-
-    def reset(self, now: float) -> float:
-        """Seconds until nothing is used any more."""
-
-    def resize(self, limit: float, now: float) -> None:
-        """Set another limit; what was used stays used."""
+    field: str
+    counts: str
+    windows: int = 1
 
 
-class TokenBucket:
-    """Fills continuously with ``limit / window``, holds ``limit * burst``, starts full."""
-
-    def __init__(self, limit: float, window: float, now: float, burst: float = 1.0) -> None:
-        self.limit, self.window, self.burst = limit, window, burst
-        self._capacity = limit * burst
-        self._level = self._capacity
-        self._at = now
-
-    def remaining(self, now: float) -> float:
-        """What the bucket holds."""
-        if now > self._at:
-            self._level = min(self._capacity, self._level + (now - self._at) * self.limit / self.window)
-            self._at = now
-        return self._level
-
-    def wait(self, amount: float, now: float) -> float:
-        """An amount between capacity and limit starts on a full bucket and leaves it in debt."""
-        missing = min(amount, self._capacity) - self.remaining(now)
-        if amount > self.limit:
-            return math.inf
-        return missing * self.window / self.limit if missing > 1e-9 else 0.0
-
-    def charge(self, amount: float, now: float) -> None:
-        """More than it holds leaves a debt that refilling pays first."""
-        self._level = min(self._capacity, self.remaining(now) - amount)
-
-    def reset(self, now: float) -> float:
-        """Until the bucket is full."""
-        missing = self._capacity - self.remaining(now)
-        return missing * self.window / self.limit if self.limit else math.inf
-
-    def resize(self, limit: float, now: float) -> None:
-        """A cut takes the level down to the new capacity; a raise leaves it to fill."""
-        self._level = min(self.remaining(now), limit * self.burst)
-        self.limit, self._capacity = limit, limit * self.burst
-
-
-class FixedWindow:
-    """A count that starts again at 0 with every window, windows standing in a row from the first call on."""
-
-    def __init__(self, limit: float, window: float, now: float) -> None:
-        self.limit, self.window = limit, window
-        self._start = now
-        self._used = 0.0
-
-    def _turn(self, now: float) -> None:
-        passed = math.floor((now - self._start) / self.window)
-        if passed > 0:
-            self._start += passed * self.window
-            self._used = 0.0
-
-    def remaining(self, now: float) -> float:
-        """What this window has left."""
-        self._turn(now)
-        return self.limit - self._used
-
-    def wait(self, amount: float, now: float) -> float:
-        """Until the next window, if it does not fit into this one."""
-        if amount > self.limit:
-            return math.inf
-        return self.reset(now) if amount > self.remaining(now) else 0.0
-
-    def charge(self, amount: float, now: float) -> None:
-        """Add to the window's count."""
-        self._turn(now)
-        self._used = max(0.0, self._used + amount)
-
-    def reset(self, now: float) -> float:
-        """Until the window ends; 0 if nothing was used in it."""
-        self._turn(now)
-        return self._start + self.window - now if self._used else 0.0
-
-    def resize(self, limit: float, now: float) -> None:
-        """The count of the running window stays."""
-        self._turn(now)
-        self.limit = limit
-
-
-class SlidingWindow:
-    """A log of charges; whatever is older than the window no longer counts."""
-
-    def __init__(self, limit: float, window: float, now: float) -> None:  # noqa: ARG002  (one signature for all)
-        self.limit, self.window = limit, window
-        self._log: deque[tuple[float, float]] = deque()
-        self._used = 0.0
-
-    def _forget(self, now: float) -> None:
-        while self._log and self._log[0][0] <= now - self.window:
-            self._used -= self._log.popleft()[1]
-        if not self._log:
-            self._used = 0.0
-
-    def remaining(self, now: float) -> float:
-        """What the last window's charges leave."""
-        self._forget(now)
-        return self.limit - self._used
-
-    def wait(self, amount: float, now: float) -> float:
-        """Until enough charges are too old to count."""
-        if amount > self.limit:
-            return math.inf
-        room, ends = self.remaining(now), now
-        for at, charged in self._log:
-            if amount <= room:
-                break
-            room += charged
-            ends = at + self.window
-        return max(0.0, ends - now)
-
-    def charge(self, amount: float, now: float) -> None:
-        """Add to the log."""
-        self._forget(now)
-        self._log.append((now, amount))
-        self._used += amount
-
-    def reset(self, now: float) -> float:
-        """Until the youngest charge is forgotten."""
-        self._forget(now)
-        return self._log[-1][0] + self.window - now if self._log else 0.0
-
-    def resize(self, limit: float, now: float) -> None:
-        """The log stays."""
-        self._forget(now)
-        self.limit = limit
-
-
-def make_meter(algorithm: Algorithm, limit: float, window: float, burst: float, now: float) -> Meter:
-    """A full meter of the given algorithm."""
-    if algorithm == "token_bucket":
-        return TokenBucket(limit, window, now, burst)
-    return (FixedWindow if algorithm == "fixed_window" else SlidingWindow)(limit, window, now)
+MEASURES = {
+    "requests": Measure("rpm", "requests"),
+    "tokens": Measure("tpm", "tokens"),
+    "input": Measure("itpm", "input"),
+    "output": Measure("otpm", "output"),
+    "project-tokens": Measure("project_tpm", "tokens"),
+    "daily-requests": Measure("rpd", "requests", windows=24 * 60),
+}
+"""By dimension, which is a meter's name in its account."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +75,8 @@ class Account:
     def apply(self, limits: Limits, now: float) -> None:
         """Take other limits over; what was used stays used."""
         self.limits = limits
-        for dimension, name in LIMIT_FIELDS.items():
-            limit = getattr(limits, name)
+        for dimension, measure in MEASURES.items():
+            limit = getattr(limits, measure.field)
             if limit is None:
                 self.meters.pop(dimension, None)
                 continue
@@ -217,29 +84,40 @@ class Account:
             if meter := self.meters.get(dimension):
                 meter.resize(limit / slices, now)
             else:
-                window = limits.window / slices
-                self.meters[dimension] = make_meter(self.algorithm, limit / slices, window, limits.burst, now)
+                window = limits.window * measure.windows / slices
+                burst = limits.burst if measure.windows == 1 else 1.0
+                self.meters[dimension] = make_meter(self.algorithm, limit / slices, window, burst, now)
 
     def admit(self, amounts: Amounts, now: float) -> Refusal | None:
         """Charge every dimension and return None, or charge none and say why."""
         refusal = self._crowded() or self._first_refusal(amounts, now)
         if refusal is None:
-            for dimension, meter in self.meters.items():
-                meter.charge(amounts.get(dimension, 0), now)
+            for _, meter, amount in self._asked(amounts):
+                meter.charge(amount, now)
         elif self.limits.charge_refusals:
             self._charge_refusal(now)
         return refusal
 
     def charge(self, amounts: Amounts, now: float) -> None:
         """Charge what a running call turned out to use; negative amounts give back."""
-        for dimension, amount in amounts.items():
-            if amount and (meter := self.meters.get(dimension)):
+        for _, meter, amount in self._asked(amounts):
+            if amount:
                 meter.charge(amount, now)
 
+    def take(self, amounts: Amounts, now: float) -> None:
+        """Charge what somebody else used: of each dimension what is left at most, since they are refused too."""
+        for _, meter, amount in self._asked(amounts):
+            if (room := min(amount, meter.remaining(now))) > 0:
+                meter.charge(room, now)
+
+    def _asked(self, amounts: Amounts) -> Iterator[tuple[str, Meter, float]]:
+        for dimension, meter in self.meters.items():
+            yield dimension, meter, amounts.get(MEASURES[dimension].counts, 0)
+
     def _charge_refusal(self, now: float) -> None:
-        requests = self.meters.get("requests")
-        if requests and requests.remaining(now) > -requests.limit:
-            requests.charge(1, now)
+        for _, meter, requests in self._asked({"requests": 1}):
+            if requests and meter.remaining(now) > -meter.limit:
+                meter.charge(requests, now)
 
     def _crowded(self) -> Refusal | None:
         most = self.limits.concurrency
@@ -249,9 +127,10 @@ class Account:
 
     def _first_refusal(self, amounts: Amounts, now: float) -> Refusal | None:
         longest: Refusal | None = None
-        for dimension, meter in self.meters.items():
-            # A dimension charged as it is produced asks nothing at the start, but some of it must be left.
-            amount = max(amounts.get(dimension, 0), 1)
+        for dimension, meter, asked in self._asked(amounts):
+            amount = max(
+                asked, 1
+            )  # output counts as it is produced: nothing at the start, but some must be left
             wait = meter.wait(amount, now)
             if wait <= 0:
                 continue

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any, Literal
 
 from ratekeeper.testing.usage import Usage
@@ -39,6 +41,8 @@ class Entry:
             by the client, or ``running``.
         attempt: The SDK's own attempt, from 1, as told by ``x-stainless-retry-count``.
         admitted: Tokens charged to the quota at the start.
+        retry_after: Seconds after which a refused request would have been let in, or that a fault named; whether
+            or not ``headers`` and ``hints`` let the client know. None where no wait was known.
         input: Input tokens reported, the cached ones included.
         output: Output tokens sent.
         cached: Input tokens reported as read from the cache.
@@ -55,6 +59,7 @@ class Entry:
     outcome: Outcome = "running"
     attempt: int = 1
     admitted: float = 0
+    retry_after: float | None = None
     input: int = 0
     output: int = 0
     cached: int = 0
@@ -130,6 +135,24 @@ class Report:
     def admitted_tokens(self) -> float:
         """Tokens charged at the start, of all scopes."""
         return sum(scope.admitted for scope in self.scopes)
+
+    def arrivals(self, model: str = "*", *, status: int | None = None) -> list[float]:
+        """When requests came, in order, in seconds after the start (or the last reset).
+
+        Args:
+            model: Of which models or deployments; a shell pattern.
+            status: Only those answered with this status; None for all.
+        """
+        return [
+            entry.at - self.started
+            for entry in self.timeline
+            if fnmatchcase(entry.model, model) and status in (None, entry.status)
+        ]
+
+    def gaps(self, model: str = "*", *, status: int | None = None) -> list[float]:
+        """Seconds between each of those requests and the next: one fewer than there are ``arrivals``."""
+        at = self.arrivals(model, status=status)
+        return [later - earlier for earlier, later in pairwise(at)]
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Report:

@@ -1,20 +1,22 @@
-"""What a fake provider is told to do: limits, changes, faults, replies, timing. Values only.
+"""What a fake provider is told to do beside limits: faults, replies, timing. Values only.
 
 Owns their fields, their checks and their way to and from JSON. May not hold state, read a clock or do I/O.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from ratekeeper.errors import ConfigError
+from ratekeeper.testing.checks import number, one_of
+from ratekeeper.testing.limits import Limits, QuotaChange
 
-Algorithm = Literal["token_bucket", "fixed_window", "sliding_window"]
 FaultKind = Literal[
     "rate_limit",
+    "slow_down",
+    "ramp_limit",
     "insufficient_quota",
     "overloaded",
     "server_error",
@@ -24,117 +26,24 @@ FaultKind = Literal[
 ]
 
 
-def _number(name: str, value: float | None, *, least: float = 0.0, above: bool = False) -> None:
-    if value is None:
-        return
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise ConfigError(f"{name} must be a finite number, not {value!r}", field=name)
-    if value < least or (above and value == least):
-        raise ConfigError(
-            f"{name} must be {'more than' if above else 'at least'} {least:g}, not {value!r}", field=name
-        )
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}", field=name)
-
-
-@dataclass(kw_only=True)
-class Limits:
-    """What one API key may use of one model (or Azure deployment).
-
-    Attributes:
-        rpm: Requests per ``window``. None is no limit; 0 refuses everything.
-        tpm: Tokens per ``window``, counted as the vendor counts them (see ``wire/openai.py``, ``azure.py``,
-            ``anthropic.py``).
-        itpm: Input tokens per ``window``, without those read from the cache.
-        otpm: Output tokens per ``window``, counted as they are produced: a call starts while any are left.
-        concurrency: Calls being answered at once.
-        window: Seconds in which the amounts above are granted; 60 makes them what their names say. A test
-            sets 1.0 to run a quota of N per second.
-        algorithm: None takes what the vendor documents: a token bucket for OpenAI and Anthropic, a fixed
-            window for Azure.
-        burst: What a token bucket holds at most, as a share of the limit. 1.0 lets a whole window's amount
-            start at once; 1/60 enforces 60 per minute as 1 per second, which Anthropic says may happen.
-        request_slices: Requests are checked over ``window / request_slices`` with a share of ``rpm``. Azure
-            checks slices of 1 s or 10 s (60 or 6 of a minute).
-        charge_refusals: A refused request counts as a request too, as OpenAI documents it ("unsuccessful
-            requests contribute to your per-minute limit"). A bucket goes into debt, at most by one window's
-            amount.
-    """
-
-    rpm: float | None = None
-    tpm: float | None = None
-    itpm: float | None = None
-    otpm: float | None = None
-    concurrency: int | None = None
-    window: float = 60.0
-    algorithm: Algorithm | None = None
-    burst: float = 1.0
-    request_slices: int = 1
-    charge_refusals: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("rpm", "tpm", "itpm", "otpm", "concurrency"):
-            _number(name, getattr(self, name))
-        _number("window", self.window, above=True)
-        _number("burst", self.burst, above=True)
-        _number("request_slices", self.request_slices, least=1)
-        if self.algorithm is not None:
-            _one_of("algorithm", self.algorithm, get_args(Algorithm))
-
-    def changed_by(self, change: QuotaChange) -> Limits:
-        """These limits after a change; what the change leaves None stays."""
-        own = {f.name: getattr(self, f.name) for f in fields(Limits)}
-        return Limits(**{**own, **change.amounts()})
-
-
-@dataclass(kw_only=True)
-class QuotaChange:
-    """A cut or a raise of limits at a moment.
-
-    Attributes:
-        at: Seconds after the start, or after the last reset.
-        model: Whose limits; a shell pattern over model or deployment names.
-        rpm: The new limit, likewise ``tpm``, ``itpm``, ``otpm``, ``concurrency``. None leaves it.
-    """
-
-    at: float = 0.0
-    model: str = "*"
-    rpm: float | None = None
-    tpm: float | None = None
-    itpm: float | None = None
-    otpm: float | None = None
-    concurrency: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("at", *self.amounts()):
-            _number(name, getattr(self, name))
-
-    def amounts(self) -> dict[str, Any]:
-        """The limits it sets."""
-        named = {n: getattr(self, n) for n in ("rpm", "tpm", "itpm", "otpm", "concurrency")}
-        return {name: value for name, value in named.items() if value is not None}
-
-
 @dataclass(kw_only=True)
 class Fault:
     """Something that goes wrong, by schedule, by count or by chance; all conditions given must hold.
 
     Attributes:
-        kind: ``rate_limit`` (429, whatever the quota says), ``insufficient_quota`` (429 that no wait cures),
-            ``overloaded`` (529 from Anthropic, 503 elsewhere), ``server_error`` (500), ``unavailable`` (503),
-            ``broken_stream`` (the connection is cut in the middle of the answer), ``slow`` (``delay`` on
-            top).
+        kind: ``rate_limit`` (429, whatever the quota says), ``slow_down`` and ``ramp_limit`` (429 for growing too
+            fast, in the words of OpenAI and of Anthropic; an ordinary ``rate_limit`` from those who have no
+            such words), ``insufficient_quota`` (429 that no wait cures), ``overloaded`` (529 from Anthropic, 503
+            elsewhere), ``server_error`` (500), ``unavailable`` (503), ``broken_stream`` (the connection is cut
+            in the middle of the answer), ``slow`` (``delay`` on top).
         probability: Chance for a request that meets the other conditions, drawn from the provider's seed.
         every: Every n-th such request.
         times: At most so many in all.
         after: Only from this many seconds after the start (or the last reset).
         until: Only before this many seconds.
         model: Only models or deployments of this shell pattern.
-        retry_after: Seconds named to the client (``rate_limit``, ``overloaded``, ``unavailable``). None names
-            none.
+        retry_after: Seconds named to the client (``rate_limit``, ``slow_down``, ``ramp_limit``, ``overloaded``,
+            ``unavailable``). None names none.
         delay: Seconds added by ``slow``.
         after_events: SSE events sent before a ``broken_stream``; None cuts halfway.
     """
@@ -151,15 +60,15 @@ class Fault:
     after_events: int | None = None
 
     def __post_init__(self) -> None:
-        _one_of("fault.kind", self.kind, get_args(FaultKind))
-        _number("fault.probability", self.probability)
+        one_of("fault.kind", self.kind, get_args(FaultKind))
+        number("fault.probability", self.probability)
         if self.probability > 1:
             raise ConfigError(
                 f"fault.probability must be at most 1, not {self.probability!r}", field="fault.probability"
             )
-        _number("fault.every", self.every, least=1)
+        number("fault.every", self.every, least=1)
         for name in ("times", "after", "until", "retry_after", "delay", "after_events"):
-            _number(f"fault.{name}", getattr(self, name))
+            number(f"fault.{name}", getattr(self, name))
 
 
 @dataclass(kw_only=True)
@@ -206,7 +115,7 @@ class Reply:
     def __post_init__(self) -> None:
         counts = ("tokens", "input_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
         for name in (*counts, "latency", "times"):
-            _number(f"reply.{name}", getattr(self, name))
+            number(f"reply.{name}", getattr(self, name))
 
 
 @dataclass(kw_only=True)
@@ -219,6 +128,10 @@ class Settings(Limits):
         faults: What goes wrong; the first that applies to a request is taken.
         replies: Scripted answers.
         headers: Send rate-limit and retry headers. False sends none at all, as some gateways do.
+        hints: Refusals tell how long to wait, in a retry header and in their message. False with
+            ``headers=False`` leaves nothing to go by but the status.
+        azure_unknown: Azure's Responses API answers with ``-1``, ``-1`` and ``0`` in its limit headers and without
+            a retry header, as it may.
         latency: Seconds before an answer, or before the first event of a stream.
         latency_jitter: Share of ``latency`` by which it varies, evenly to both sides.
         token_latency: Seconds an output token takes, streamed or not. With 0 a stream is sent all at once.
@@ -237,6 +150,8 @@ class Settings(Limits):
     faults: Sequence[Fault] = ()
     replies: Sequence[Reply] = ()
     headers: bool = True
+    hints: bool = True
+    azure_unknown: bool = False
     latency: float = 0.0
     latency_jitter: float = 0.0
     token_latency: float = 0.0
@@ -258,9 +173,9 @@ class Settings(Limits):
             "cached_share",
             "reasoning_tokens",
         ):
-            _number(name, getattr(self, name))
+            number(name, getattr(self, name))
         for name in ("output_tokens", "stream_tokens"):
-            _number(name, getattr(self, name), least=1)
+            number(name, getattr(self, name), least=1)
         for name in ("latency_jitter", "cached_share"):
             if getattr(self, name) > 1:
                 raise ConfigError(f"{name} must be a share between 0 and 1", field=name)

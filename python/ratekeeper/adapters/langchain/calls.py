@@ -1,11 +1,11 @@
 """The four ways into a chat model, each behind the gate.
 
-Owns the order view → gate → call → usage. May not know providers or SDK clients.
+Owns the order view → gate → attempts → headers → usage. May not know providers or SDK clients.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import aclosing, closing
 from functools import wraps
 from inspect import signature
@@ -13,10 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables.config import var_child_runnable_config
 
 from ratekeeper.apart import Apart
 
 from .clients import family_of
+from .headers import Ear
 from .request import caller_of, request_of
 from .usage import StreamUsage, usage_of_result
 from .view import inner
@@ -24,7 +26,7 @@ from .view import inner
 if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
 
-    from ratekeeper.gate import Call
+    from ratekeeper.gate import Attempts, Call
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +34,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: overrides. An asynchronous one goes with its synchronous twin: LangChain's default runs the twin on
 #: executor threads, and calls that wait there would keep the running ones from a thread.
 _STREAMS = (("_stream", "_astream"), ("_stream_chat_model_events", "_astream_chat_model_events"))
+
+
+#: What a hook is given beside the call's settings.
+_NO_SETTINGS = ("messages", "run_manager")
 
 
 def overrides(base: type[BaseChatModel]) -> dict[str, Any]:
@@ -54,12 +60,48 @@ def _own(base: type[BaseChatModel], name: str) -> bool:
 
 def _open(
     model: BaseChatModel, args: tuple[Any, ...], kwargs: dict[str, Any], *, stream: bool
-) -> tuple[Any, Call]:
-    """The inner view that will do the work, and the claim to enter before it does."""
+) -> tuple[Any, Attempts]:
+    """The inner view that will do the work, and the attempts in which it does."""
     view, gate = inner(model)
     messages = args[0] if args else kwargs["messages"]
-    caller = "" if gate.options.agent else caller_of(kwargs.get("run_manager"))
-    return view, gate.call(request_of(model, messages, kwargs, caller=caller, stream=stream))
+    manager = kwargs.get("run_manager")
+    caller = "" if gate.options.agent else caller_of(manager)
+    parent = _parent_of(manager)
+    run = None if parent is None else _Run(parent, model, kwargs)
+    return view, gate.attempts(request_of(model, messages, kwargs, caller=caller, stream=stream, run=run))
+
+
+def _parent_of(manager: Any) -> Hashable:
+    """The run that the call is part of; LangChain hands streams no manager, so theirs is that of the context."""
+    if manager is None:
+        manager = (var_child_runnable_config.get() or {}).get("callbacks")
+    return getattr(manager, "parent_run_id", None)
+
+
+class _Run:
+    """The run that a call is part of, and how it calls: what LangChain's own retries repeat is equal in both.
+
+    A fallback in the same run that asks the same with other settings is a call of its own. Settings are compared only
+    where the rest is equal, which is after a failure.
+    """
+
+    __slots__ = ("_model", "_options", "_parent")
+
+    def __init__(self, parent: Hashable, model: BaseChatModel, options: dict[str, Any]) -> None:
+        self._parent = parent
+        self._model = model
+        self._options = options
+
+    def __hash__(self) -> int:
+        return hash(self._parent)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Run) and self._parent == other._parent and self._asks() == other._asks()
+
+    def _asks(self) -> str:
+        """As LangChain's caches tell calls apart, without the messages and secrets."""
+        options = {name: value for name, value in self._options.items() if name not in _NO_SETTINGS}
+        return self._model._get_llm_string(**options)
 
 
 def _like(hook: Callable[..., Any]) -> Callable[[F], F]:
@@ -81,10 +123,12 @@ def _like(hook: Callable[..., Any]) -> Callable[[F], F]:
 def _generate(base: type[BaseChatModel]) -> Callable[..., ChatResult]:
     @_like(base._generate)
     def _generate(self: BaseChatModel, *args: Any, **kwargs: Any) -> ChatResult:
-        view, call = _open(self, args, kwargs, stream=False)
-        with call:
-            result: ChatResult = view._generate(*args, **kwargs)
-            call.settle(usage_of_result(result))
+        view, attempts = _open(self, args, kwargs, stream=False)
+        for call in attempts:
+            with call, Ear(call.learn) as ear:
+                result: ChatResult = view._generate(*args, **kwargs)
+                ear.read(result)
+                call.settle(usage_of_result(result))
         return result
 
     return _generate
@@ -93,10 +137,13 @@ def _generate(base: type[BaseChatModel]) -> Callable[..., ChatResult]:
 def _agenerate(base: type[BaseChatModel]) -> Callable[..., Any]:
     @_like(base._agenerate)
     async def _agenerate(self: BaseChatModel, *args: Any, **kwargs: Any) -> ChatResult:
-        view, call = _open(self, args, kwargs, stream=False)
-        async with call:
-            result: ChatResult = await Apart(view._agenerate(*args, **kwargs))
-            call.settle(usage_of_result(result))
+        view, attempts = _open(self, args, kwargs, stream=False)
+        async for call in attempts:
+            async with call:
+                with Ear(call.learn) as ear:
+                    result: ChatResult = await Apart(view._agenerate(*args, **kwargs))
+                ear.read(result)
+                call.settle(usage_of_result(result))
         return result
 
     return _agenerate
@@ -109,52 +156,55 @@ def _agenerate(base: type[BaseChatModel]) -> Callable[..., Any]:
 def _stream(base: type[BaseChatModel], name: str) -> Callable[..., Iterator[Any]]:
     @_like(getattr(base, name))
     def _stream(self: BaseChatModel, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        view, call = _open(self, args, kwargs, stream=True)
-        with (
-            call,
-            _Settling(view, call) as settling,
-            closing(_generator(getattr(view, name)(*args, **kwargs))) as chunks,
-        ):
-            for chunk in chunks:
-                settling.see(chunk)
-                yield chunk
+        view, attempts = _open(self, args, kwargs, stream=True)
+        for call in attempts:
+            with (
+                call,
+                _Settling(view, call) as settling,
+                closing(settling.ear.steps(iter(getattr(view, name)(*args, **kwargs)))) as chunks,
+            ):
+                for chunk in chunks:
+                    settling.see(chunk)
+                    yield chunk
 
     return _stream
-
-
-def _generator(chunks: Iterator[Any]) -> Generator[Any, None, None]:
-    """A hook may return any iterator; generators pass their closing on."""
-    yield from chunks
 
 
 def _astream(base: type[BaseChatModel], name: str) -> Callable[..., AsyncIterator[Any]]:
     @_like(getattr(base, name))
     async def _astream(self: BaseChatModel, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        view, call = _open(self, args, kwargs, stream=True)
-        async with (
-            call,
-            _Settling(view, call) as settling,
-            aclosing(getattr(view, name)(*args, **kwargs)) as chunks,
-        ):
-            while True:
-                try:
-                    chunk = await Apart(chunks.__anext__())
-                except StopAsyncIteration:
-                    break
-                settling.see(chunk)
-                yield chunk
+        view, attempts = _open(self, args, kwargs, stream=True)
+        async for call in attempts:
+            async with (
+                call,
+                _Settling(view, call) as settling,
+                aclosing(getattr(view, name)(*args, **kwargs)) as chunks,
+            ):
+                while True:
+                    try:
+                        with settling.ear:
+                            chunk = await Apart(chunks.__anext__())
+                    except StopAsyncIteration:
+                        break
+                    settling.see(chunk)
+                    yield chunk
 
     return _astream
 
 
 class _Settling:
-    """Settles a stream's call with the usage that its chunks told."""
+    """Settles a stream's call with the usage that its chunks told.
 
-    __slots__ = ("_call", "_ended", "_usage")
+    Attributes:
+        ear: To be entered at each step of the stream.
+    """
+
+    __slots__ = ("_call", "_ended", "_usage", "ear")
 
     def __init__(self, model: BaseChatModel, call: Call) -> None:
         self._call = call
         self._ended = False
+        self.ear = Ear(call.learn)
         self._usage = StreamUsage(cumulative=family_of(type(model)) == "openai")
 
     def see(self, chunk: Any) -> None:
@@ -163,6 +213,7 @@ class _Settling:
         Readers of protocol events stop at the last one and leave the generator where it is: settled there
         and then.
         """
+        self.ear.read(chunk)
         self._usage.see(chunk)
         if isinstance(chunk, dict) and chunk.get("event") == "message-finish":
             self._settle()

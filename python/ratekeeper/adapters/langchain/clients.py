@@ -1,4 +1,4 @@
-"""The SDK clients below a wrapped model: one attempt a call, and usage on streams.
+"""The SDK clients below a wrapped model: one attempt a call, its answer's headers, and usage on streams.
 
 Owns what is particular to one integration package. May not know gates, and may not touch the model that was
 wrapped.
@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
-Family = Literal["openai", "anthropic", "other"]
+from .headers import listen
+
+Family = Literal["openai", "anthropic", "groq", "other"]
 
 #: By the class that every model of the family descends from: its module and name. A look at the MRO needs
 #: no import of the package.
 _ROOTS: Mapping[tuple[str, str], Family] = {
     ("langchain_openai.chat_models.base", "BaseChatOpenAI"): "openai",
     ("langchain_anthropic.chat_models", "ChatAnthropic"): "anthropic",
+    ("langchain_groq.chat_models", "ChatGroq"): "groq",
 }
 
 #: Clients that ChatAnthropic keeps in its instance dict once they were needed. They hold locks: no pickle
@@ -35,22 +38,32 @@ def family_of(kind: type) -> Family:
 
 
 def turn_retries_off(values: dict[str, Any], family: Family) -> None:
-    """Replaces the SDK clients in a copy's instance dict by ones that try once.
+    """Replaces the SDK clients in a copy's instance dict by ones that try once (and can be listened to).
 
     Args:
         values: The instance dict of the copy, which still shares its clients with the original.
         family: How the clients are kept.
     """
     if family == "openai":
-        _single_attempt(values, "root_client", "client", "OpenAI")
-        _single_attempt(values, "root_async_client", "async_client", "AsyncOpenAI")
+        _replace(values, "root_client", "client", "OpenAI")
+        _replace(values, "root_async_client", "async_client", "AsyncOpenAI")
     elif family == "anthropic":
         for name in CACHED_CLIENTS:
             if name in values:
-                values[name] = values[name].with_options(max_retries=0)
+                values[name] = _single_attempt(values[name])
+    elif family == "groq":
+        for name in ("client", "async_client"):
+            root = getattr(values.get(name), "_client", None)
+            if hasattr(root, "with_options"):
+                values[name] = _single_attempt(root).chat.completions
 
 
-def _single_attempt(values: dict[str, Any], root_name: str, resource_name: str, kind: str) -> None:
+def _single_attempt(client: Any) -> Any:
+    """The same client, on the same connections, that tries once and lets its answers' headers be heard."""
+    return listen(client.with_options(max_retries=0))
+
+
+def _replace(values: dict[str, Any], root_name: str, resource_name: str, kind: str) -> None:
     """Both names of one OpenAI client: the root serves responses and parsed output, the resource the rest.
 
     A model may have been given the resource alone (`client=`); its root is then the SDK client it belongs
@@ -58,7 +71,7 @@ def _single_attempt(values: dict[str, Any], root_name: str, resource_name: str, 
     """
     root = values.get(root_name) or getattr(values.get(resource_name), "_client", None)
     if isinstance(root, getattr(sys.modules.get("openai"), kind)):
-        root = root.with_options(max_retries=0)
+        root = _single_attempt(root)
         values[root_name] = root
         values[resource_name] = root.chat.completions
 
@@ -74,11 +87,11 @@ def overrides(base: type) -> dict[str, Any]:
 
 
 def _single_attempt_property(base: type, name: str) -> cached_property[Any]:
-    """ChatAnthropic builds its clients when they are first needed: the same client, told to try once."""
+    """ChatAnthropic builds its clients when they are first needed."""
     built = getattr(base, name)
 
     def client(self: Any) -> Any:
-        return built.__get__(self, base).with_options(max_retries=0)
+        return _single_attempt(built.__get__(self, base))
 
     prop = cached_property(client)
     prop.__set_name__(base, name)

@@ -6,7 +6,7 @@ format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ def request_of(
     *,
     caller: str = "",
     stream: bool = False,
+    run: Hashable = None,
 ) -> Request:
     """The request of one call: its options (bound ones too) win over `model_kwargs`, these over fields."""
     return Request(
@@ -52,6 +53,7 @@ def request_of(
         max(_number(model, options, (name,)) or 1 for name in _ANSWERS),
         caller,
         stream,
+        run,
     )
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from datetime import datetime, timezone
 
-from ratekeeper.testing.quotas import Account, Amounts, Meter, Refusal
-from ratekeeper.testing.settings import Algorithm
+from ratekeeper.testing.limits import Algorithm
+from ratekeeper.testing.meters import Meter
+from ratekeeper.testing.quotas import Account, Amounts, Refusal
 from ratekeeper.testing.wire.call import Call, Headers, Json, Problem
-from ratekeeper.testing.wire.openai import bearer, left
+from ratekeeper.testing.wire.openai import bearer, left, retry_seconds
 
 _NAMES = {"requests": "requests", "input": "input-tokens", "output": "output-tokens", "tokens": "tokens"}
+_COUNTED = {**_NAMES, "daily-requests": "requests", "project-tokens": "tokens"}
+_DETAILS = {"insufficient_quota": "enforced_spend_limit_reached", "ramp_limit": "ramp_limit_exceeded"}
 _ERRORS: dict[str, tuple[int, str, str]] = {
     "rate_limit": (429, "rate_limit_error", "This request would exceed your organization's rate limit."),
     "insufficient_quota": (
@@ -22,6 +25,7 @@ _ERRORS: dict[str, tuple[int, str, str]] = {
         "rate_limit_error",
         "You have reached your enforced spend limit. Access returns at 00:00 UTC on the 1st.",
     ),
+    "ramp_limit": (429, "rate_limit_error", "Usage grew too quickly. Scale up more gradually."),
     "overloaded": (529, "overloaded_error", "Overloaded"),
     "server_error": (500, "api_error", "Internal server error"),
     "unavailable": (503, "api_error", "Service unavailable"),
@@ -35,6 +39,7 @@ class Anthropic:
 
     algorithm: Algorithm = "token_bucket"
     total_as_produced = True
+    cached_is_free = True
 
     def key(self, headers: Headers) -> str | None:
         """An ``x-api-key`` header, or a bearer token."""
@@ -59,28 +64,26 @@ class Anthropic:
 
     def retry_headers(self, problem: Problem) -> dict[str, str]:
         """Whole seconds only."""
-        if problem.retry_after is None:
-            return {}
-        return {"retry-after": str(math.ceil(problem.retry_after))}
+        return retry_seconds(problem)
 
     def ident_headers(self, ident: int) -> dict[str, str]:
         """``request-id``."""
         return {"request-id": f"req_{ident:08d}"}
 
     def error(self, problem: Problem, model: str, ident: int) -> tuple[int, Json]:
-        """``{"type": "error", "error": {type, message}, …}``; a spend limit carries ``details``."""
-        status, kind, message = _ERRORS[problem.kind]
+        """``{"type": "error", "error": {type, message}, …}``; a spend or ramp limit carries ``details``."""
+        status, kind, message = _ERRORS.get(problem.kind, _ERRORS["rate_limit"])
         if problem.refusal:
             message = _limit_message(problem.refusal, model)
         error: Json = {"type": kind, "message": problem.message or message}
-        if problem.kind == "insufficient_quota":
-            error["details"] = {"error_code": "enforced_spend_limit_reached"}
+        if code := _DETAILS.get(problem.kind):
+            error["details"] = {"error_code": code}
         return status, {"type": "error", "error": error, "request_id": f"req_{ident:08d}"}
 
 
 def _shown(account: Account, now: float) -> dict[str, Meter]:
     """Meters by header name; ``tokens`` is the most restrictive one where it has none of its own."""
-    shown = {_NAMES[dimension]: meter for dimension, meter in account.meters.items()}
+    shown = {_NAMES[dimension]: meter for dimension, meter in account.meters.items() if dimension in _NAMES}
     counted = [meter for name, meter in shown.items() if name.endswith("-tokens")]
     if counted and "tokens" not in shown:
         shown["tokens"] = min(counted, key=lambda meter: meter.remaining(now) / (meter.limit or 1))
@@ -92,8 +95,9 @@ def _date(wall: float) -> str:
 
 
 def _limit_message(refusal: Refusal, model: str) -> str:
-    what = _NAMES.get(refusal.dimension, refusal.dimension).replace("-", " ")
-    return f"This request would exceed the rate limit of {left(refusal.limit)} {what} per minute for {model}."
+    what = _COUNTED.get(refusal.dimension, refusal.dimension).replace("-", " ")
+    per = "day" if refusal.dimension == "daily-requests" else "minute"
+    return f"This request would exceed the rate limit of {left(refusal.limit)} {what} per {per} for {model}."
 
 
 def model_list(models: list[str]) -> Json:

@@ -7,13 +7,13 @@ Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from ratekeeper.testing.quotas import Amounts
-from ratekeeper.testing.settings import Algorithm
+from ratekeeper.testing.limits import Algorithm
+from ratekeeper.testing.quotas import Account, Amounts
 from ratekeeper.testing.wire.call import Answer, Call, Event, Headers, Json, Problem
 from ratekeeper.testing.wire.chat import Chat
-from ratekeeper.testing.wire.openai import OpenAI, bearer
+from ratekeeper.testing.wire.openai import OF_REQUESTS, OpenAI, bearer
 
 _SAFE = {
     kind: {"filtered": False, "severity": "safe"} for kind in ("hate", "self_harm", "sexual", "violence")
@@ -39,6 +39,7 @@ class Azure(OpenAI):
     """The vendor ``azure``: OpenAI's bodies, its own counting, headers and 429s."""
 
     algorithm: Algorithm = "fixed_window"
+    told: Mapping[str, str] = {name: name for name in ("requests", "tokens")}
 
     def key(self, headers: Headers) -> str | None:
         """An ``api-key`` header, or a bearer token (Entra ID, and the v1 API)."""
@@ -66,11 +67,24 @@ class Azure(OpenAI):
     def error(self, problem: Problem, model: str, ident: int) -> tuple[int, Json]:
         """A 429's code is the string ``"429"``, its message names the wait in seconds."""
         status, body = super().error(problem, model, ident)
-        if problem.kind != "rate_limit":
+        if body["error"]["code"] != "rate_limit_exceeded":
             return status, body
         dimension = problem.refusal.dimension if problem.refusal else "requests"
-        what = "call" if dimension in ("requests", "concurrency") else "token"
+        what = "call" if dimension in OF_REQUESTS else "token"
         message = f"Requests to {model} have exceeded the {what} rate limit of your current pricing tier."
         if problem.retry_after is not None:
             message += f" Please retry after {math.ceil(problem.retry_after)} seconds."
         return status, {"error": {"code": "429", "message": problem.message or message}}
+
+
+class AzureUnknown(Azure):
+    """Azure's Responses API where it does not tell its limits (learn.microsoft.com, question 5625878)."""
+
+    def limit_headers(self, account: Account, now: float, wall: float) -> dict[str, str]:
+        """The usual names, with limit and remaining -1 and reset 0."""
+        told = super().limit_headers(account, now, wall)
+        return {name: "0" if "reset" in name else "-1" for name in told}
+
+    def retry_headers(self, problem: Problem) -> dict[str, str]:  # noqa: ARG002
+        """None."""
+        return {}

@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ratekeeper.testing.limits import Algorithm
 from ratekeeper.testing.quotas import Account, Amounts, Refusal
-from ratekeeper.testing.settings import Algorithm
 from ratekeeper.testing.usage import Prompt, Usage
 
 Json = dict[str, Any]
 Headers = Mapping[str, str]
 ProblemKind = Literal[
     "rate_limit",
+    "slow_down",
+    "ramp_limit",
     "insufficient_quota",
     "overloaded",
     "server_error",
@@ -142,10 +144,17 @@ class Format(Protocol):
 
 
 class Vendor(Protocol):
-    """What one vendor does its own way."""
+    """What one vendor does its own way.
+
+    Attributes:
+        algorithm: How its quotas are counted, if the limits do not say.
+        total_as_produced: Tokens in total are what a call turns out to use, not what it asks at the start.
+        cached_is_free: Input read from the cache does not count.
+    """
 
     algorithm: Algorithm
     total_as_produced: bool
+    cached_is_free: bool
 
     def key(self, headers: Headers) -> str | None:
         """The API key in a request's headers."""

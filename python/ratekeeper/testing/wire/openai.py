@@ -6,18 +6,32 @@ Sources: OpenAI's rate-limit guide (admission, headers) and error-code guide (co
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+from ratekeeper.testing.limits import Algorithm
 from ratekeeper.testing.quotas import Account, Amounts, Refusal
-from ratekeeper.testing.settings import Algorithm
 from ratekeeper.testing.wire.call import Call, Headers, Json, Problem
 
-_UNITS = {"requests": ("requests", "RPM"), "tokens": ("tokens", "TPM")}
+#: By dimension: of what there is too little, over which time, and the limit's usual letters.
+_UNITS = {
+    "requests": ("requests", "min", "RPM"),
+    "daily-requests": ("requests", "day", "RPD"),
+    "tokens": ("tokens", "min", "TPM"),
+    "project-tokens": ("tokens", "min", "TPM"),
+}
+OF_REQUESTS = ("requests", "daily-requests", "concurrency")
 _ERRORS: dict[str, tuple[int, str, str | None, str]] = {
     "insufficient_quota": (
         429,
         "insufficient_quota",
         "insufficient_quota",
         "You exceeded your current quota, please check your plan and billing details.",
+    ),
+    "slow_down": (
+        429,
+        "rate_limit_error",
+        "slow_down",
+        "Your rate of requests grew too quickly. Please slow down.",
     ),
     "overloaded": (
         503,
@@ -61,6 +75,11 @@ def retry_headers(problem: Problem) -> dict[str, str]:
     return {"retry-after": str(seconds), "retry-after-ms": str(ms)}
 
 
+def retry_seconds(problem: Problem) -> dict[str, str]:
+    """``retry-after`` in whole seconds alone, as most others send it."""
+    return {name: value for name, value in retry_headers(problem).items() if name == "retry-after"}
+
+
 def left(amount: float) -> int:
     """A remaining amount as headers give it: whole, never negative."""
     return max(0, math.floor(amount + 1e-9))
@@ -71,6 +90,9 @@ class OpenAI:
 
     algorithm: Algorithm = "token_bucket"
     total_as_produced = False
+    cached_is_free = False
+    #: The dimensions that headers tell of, and their names there.
+    told: Mapping[str, str] = {name: name for name in ("requests", "tokens", "project-tokens")}
 
     def key(self, headers: Headers) -> str | None:
         """A bearer key."""
@@ -82,10 +104,13 @@ class OpenAI:
         return {"requests": 1, "tokens": max(call.max_tokens or 0, estimate), "input": estimate, "output": 0}
 
     def limit_headers(self, account: Account, now: float, wall: float) -> dict[str, str]:  # noqa: ARG002
-        """``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``; a reset is a Go duration until full."""
+        """``x-ratelimit-{limit,remaining,reset}-{requests,tokens,project-tokens}``.
+
+        A reset is a Go duration until full.
+        """
         headers = {}
-        for name in ("requests", "tokens"):
-            if meter := account.meters.get(name):
+        for dimension, name in self.told.items():
+            if meter := account.meters.get(dimension):
                 headers[f"x-ratelimit-limit-{name}"] = str(left(meter.limit))
                 headers[f"x-ratelimit-remaining-{name}"] = str(left(meter.remaining(now)))
                 headers[f"x-ratelimit-reset-{name}"] = self.reset(min(meter.reset(now), 86_400.0))
@@ -105,20 +130,23 @@ class OpenAI:
 
     def error(self, problem: Problem, model: str, ident: int) -> tuple[int, Json]:  # noqa: ARG002
         """``{"error": {message, type, param, code}}``."""
-        status, kind, code, message = _ERRORS[problem.kind]
+        status, kind, code, message = _ERRORS.get(problem.kind, _ERRORS["rate_limit"])
         if problem.refusal:
-            kind = "requests" if problem.refusal.dimension in ("requests", "concurrency") else "tokens"
-            message = self._limit_message(problem.refusal, model)
+            kind = "requests" if problem.refusal.dimension in OF_REQUESTS else "tokens"
+            message = self._limit_message(problem.refusal, problem.retry_after, model)
         message = problem.message or message
         return status, {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
-    def _limit_message(self, refusal: Refusal, model: str) -> str:
-        name, unit = _UNITS.get(refusal.dimension, (refusal.dimension, refusal.dimension))
+    def _limit_message(self, refusal: Refusal, retry_after: float | None, model: str) -> str:
+        dimension = refusal.dimension
+        name, per, letters = _UNITS.get(dimension, (dimension, "min", dimension))
+        whose = f"{model} in project proj_ratekeeper" if dimension == "project-tokens" else model
+        what = f"for {whose} on {name} per {per} ({letters})"
         asked = f"Limit {left(refusal.limit)}, Used {left(refusal.used)}, Requested {left(refusal.requested)}"
         if refusal.requested > refusal.limit:
-            return f"Request too large for {model} on {name} per min ({unit}): {asked}."
-        again = f" Please try again in {go_duration(refusal.retry_after)}." if refusal.retry_after else ""
-        return f"Rate limit reached for {model} on {name} per min ({unit}): {asked}.{again}"
+            return f"Request too large {what}: {asked}."
+        again = f" Please try again in {go_duration(retry_after)}." if retry_after else ""
+        return f"Rate limit reached {what}: {asked}.{again}"
 
 
 def model_list(models: list[str]) -> Json:
