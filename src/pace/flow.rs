@@ -10,34 +10,41 @@ const SPAN: Duration = Duration::from_secs(30);
 /// Below this a rate is a burst.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// Amounts accepted since two moments, the earlier one between one and two spans ago.
+/// Amounts granted, ended and refused in all, and what was accepted at two moments, the earlier one between one and two spans ago.
 #[derive(Clone, Debug, Default)]
 pub struct Flow {
+    granted: Amounts,
+    ended: Amounts,
+    refused: Amounts,
     earlier: Option<(Time, Amounts)>,
     later: Option<(Time, Amounts)>,
-    accepted: Amounts,
+    /// When the next moment is taken note of.
+    notes_at: Time,
 }
 
 impl Flow {
     /// A call starts.
     pub fn granted(&mut self, amounts: &Amounts, now: Time) {
-        match self.later {
-            Some((at, _)) if now.since(at) < SPAN => {}
-            Some((at, _)) if now.since(at) < SPAN * 2 => {
-                self.earlier = self.later;
-                self.later = Some((now, self.accepted));
-            }
-            _ => {
-                self.later = Some((now, self.accepted));
-                self.earlier = self.later;
-            }
+        if now >= self.notes_at {
+            self.note(now);
         }
-        self.accepted = self.accepted.plus(amounts);
+        self.granted = self.granted.plus(amounts);
+    }
+
+    /// A call is over, whatever came of it.
+    pub fn ended(&mut self, amounts: &Amounts) {
+        self.ended = self.ended.plus(amounts);
     }
 
     /// A call that has started was refused after all.
     pub fn refused(&mut self, amounts: &Amounts) {
-        self.accepted = self.accepted.minus(amounts);
+        self.refused = self.refused.plus(amounts);
+    }
+
+    /// What the calls in flight have reserved.
+    #[must_use]
+    pub fn in_flight(&self) -> Amounts {
+        self.granted.minus(&self.ended)
     }
 
     /// What was accepted per second.
@@ -45,7 +52,18 @@ impl Flow {
     #[allow(clippy::cast_precision_loss, reason = "a rate")]
     pub fn rate(&self, dimension: Dimension, now: Time) -> f64 {
         let Some((since, before)) = self.earlier else { return 0.0 };
-        let accepted = self.accepted.minus(&before).get(dimension);
+        let accepted = self.accepted().minus(&before).get(dimension);
         accepted as f64 / now.since(since).max(SHORTEST).as_secs_f64()
+    }
+
+    fn accepted(&self) -> Amounts {
+        self.granted.minus(&self.refused)
+    }
+
+    fn note(&mut self, now: Time) {
+        let before = self.later.filter(|(at, _)| now.since(*at) < SPAN * 2);
+        self.later = Some((now, self.accepted()));
+        self.earlier = before.or(self.later);
+        self.notes_at = now + SPAN;
     }
 }

@@ -169,10 +169,15 @@ impl Book {
         now: impl Fn() -> Time,
     ) -> std::result::Result<(), Ended> {
         let lease = self.take(id, false)?;
-        if let Some(scope) = self.own_scope(&lease.path).and_then(|own| self.scope_mut(own)) {
-            scope.succeeded(&lease.sent);
+        let mut is_own = true;
+        for id in lease.path.scopes().iter().rev() {
+            let Some(scope) = self.scope_mut(*id) else { continue };
+            if is_own && !scope.is_cap {
+                is_own = false;
+                scope.succeeded(&lease.sent);
+            }
+            scope.settle(&lease.sent, actual, &now);
         }
-        self.give_back(&lease, actual, now);
         Ok(())
     }
 
@@ -181,22 +186,20 @@ impl Book {
         id: LeaseId,
         kept: &Amounts,
         setback: &Setback,
-        now: Time,
+        now: impl Fn() -> Time,
     ) -> std::result::Result<Time, Ended> {
         let lease = self.take(id, false)?;
-        self.give_back(&lease, kept, || now);
-        if let Some(scope) = self.own_scope(&lease.path).and_then(|own| self.scope_mut(own)) {
-            scope.failed(&lease.sent, setback, now);
-        }
-        Ok(lease.sent.at)
-    }
-
-    fn give_back(&mut self, lease: &Lease, actual: &Amounts, now: impl Fn() -> Time) {
         for id in lease.path.scopes() {
             if let Some(scope) = self.scope_mut(*id) {
-                scope.settle(&lease.sent, actual, &now);
+                scope.settle(&lease.sent, kept, &now);
             }
         }
+        if *setback != Setback::Other
+            && let Some(scope) = self.own_scope(&lease.path).and_then(|own| self.scope_mut(own))
+        {
+            scope.failed(&lease.sent, setback, now());
+        }
+        Ok(lease.sent.at)
     }
 
     /// The scope whose quota is the provider's own: caps of tenants are no business of its.

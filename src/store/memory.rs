@@ -67,7 +67,7 @@ impl Store for MemoryStore {
     }
 
     fn fail(&self, lease: LeaseId, kept: &Amounts, setback: &Setback) -> std::result::Result<Time, Ended> {
-        self.book.lock().fail(lease, kept, setback, self.clock.now())
+        self.book.lock().fail(lease, kept, setback, || self.clock.now())
     }
 
     fn renew(&self, lease: LeaseId) -> std::result::Result<(), Ended> {

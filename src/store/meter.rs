@@ -36,6 +36,7 @@ pub(super) struct Meter {
     assumed: Option<Rate>,
     /// What refusals took away that nobody could explain, and when the last of them did.
     drained: Option<(Time, u64)>,
+    largest_call: u64,
     source: Source,
     /// Since when the limit in force is what it is.
     since: Time,
@@ -57,7 +58,18 @@ impl Meter {
         let limit = *bucket.limit();
         let of = |kind| (source == kind).then_some(limit);
         let (configured, learned) = (of(Source::Configured), of(Source::Learned));
-        Self { bucket, configured, learned, assumed: None, source, since, spare: None, drained: None }
+        let largest_call = largest_of(configured);
+        Self {
+            bucket,
+            configured,
+            learned,
+            assumed: None,
+            source,
+            since,
+            spare: None,
+            drained: None,
+            largest_call,
+        }
     }
 
     pub(super) const fn bucket(&self) -> &Bucket {
@@ -85,9 +97,9 @@ impl Meter {
         self.is_configured() || self.is_learned() || self.assumed.is_some()
     }
 
-    /// The most one call may ask. Of what was only learned the provider is the judge: a misreading must not end all calls.
-    pub(super) fn largest_call(&self) -> u64 {
-        self.configured.map_or(u64::MAX, |limit| limit.largest_call())
+    /// The most one call may ask.
+    pub(super) const fn largest_call(&self) -> u64 {
+        self.largest_call
     }
 
     pub(super) fn status(&self, now: Time) -> LimitStatus {
@@ -104,6 +116,7 @@ impl Meter {
     /// Takes the user's word: what is used stays used.
     pub(super) fn configure(&mut self, limit: Limit, now: Time) {
         self.configured = Some(limit);
+        self.largest_call = largest_of(self.configured);
         let (limit, source) = self.in_force();
         self.bucket.set_limit(limit, now);
         self.note(source, now);
@@ -112,6 +125,7 @@ impl Meter {
     /// The user has taken the word back; tells whether anything else holds the meter up.
     pub(super) fn unconfigure(&mut self, now: Time) -> bool {
         self.configured = None;
+        self.largest_call = largest_of(None);
         if self.is_known() {
             self.retune(now);
         }
@@ -250,6 +264,11 @@ impl Meter {
         let burst = amount(ASSUMED_BURST.as_secs_f64());
         limit_of(self.limit(), amount(self.limit().period().as_secs_f64()), Some(burst))
     }
+}
+
+/// The most one call may ask. Of what was only learned the provider is the judge: a misreading must not end all calls.
+fn largest_of(configured: Option<Limit>) -> u64 {
+    configured.map_or(u64::MAX, |limit| limit.largest_call())
 }
 
 /// A limit of another amount; both are in range.

@@ -28,8 +28,6 @@ pub(super) struct Scope {
     /// While nothing is known, or the provider is overloaded.
     concurrency: Option<Concurrency>,
     flow: Flow,
-    /// What the calls in flight have reserved.
-    held: Amounts,
 }
 
 /// A call that is or was in flight.
@@ -50,7 +48,6 @@ impl Scope {
             pause: Pause::default(),
             concurrency: None,
             flow: Flow::default(),
-            held: Amounts::default(),
         }
     }
 
@@ -136,13 +133,10 @@ impl Scope {
 
     pub(super) fn grant(&mut self, amounts: &Amounts, now: Time) {
         self.permits.take();
-        self.held = self.held.plus(amounts);
         for meter in &mut self.meters {
             meter.grant(amounts.get(meter.limit().dimension()), now);
         }
-        if !self.is_cap {
-            self.flow.granted(amounts, now);
-        }
+        self.flow.granted(amounts, now);
     }
 
     /// A call is over: `actual` replaces what it had reserved.
@@ -165,7 +159,7 @@ impl Scope {
     /// A call is over, and nobody knows what it used.
     pub(super) fn release(&mut self, amounts: &Amounts) {
         self.permits.give_back();
-        self.held = self.held.minus(amounts);
+        self.flow.ended(amounts);
     }
 
     /// A call that is about to be settled has its answer.
@@ -278,7 +272,7 @@ impl Scope {
     /// Takes over what the answer to a call tells of the limits; whether one of them has changed.
     pub(super) fn learn(&mut self, sent: &Sent, told: &[Told], now: Time) -> bool {
         let mut has_changed = false;
-        let others = self.held.minus(&sent.amounts);
+        let others = self.flow.in_flight().minus(&sent.amounts);
         for told in told {
             let Some(index) = self.meter_of(told, now) else { continue };
             let in_flight = others.get(told.dimension);

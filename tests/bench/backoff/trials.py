@@ -79,9 +79,13 @@ class Trial:
         )
 
     def retries_allowed(self) -> int:
-        """What the retry budget lets through in the outage."""
+        """What the retry budget lets through in the outage.
+
+        Calls that were on their way when it began still succeed, and each earns the budget 1; an empty budget lends at
+        once, and then again as it refills.
+        """
         after, until = self.outage
-        return int(_BUDGET / _COST + (until - after) / _REFILL)
+        return (_BUDGET + AT_ONCE) // _COST + 1 + int((until - after) / _REFILL)
 
 
 def _seconds(amount: float, limit: float, window: float, changes: list[tuple[float, float]]) -> float:
