@@ -125,12 +125,13 @@ impl Bucket {
     }
 
     /// Goes on under another limit that was not agreed but found: what remains stays, as far as the new burst holds it, since nobody
-    /// has used the difference. A debt takes as long to pay as before.
+    /// has used the difference. A debt takes no longer to pay than before, nor longer than a period.
     pub fn retune(&mut self, limit: Limit, now: Time) {
         let (before, after) = (self.cost(self.limit.burst()), self.cost(limit.burst()));
         let (backlog, rate) = (self.backlog(now), self.rate());
         self.limit = limit;
-        let debt = backlog.saturating_sub(before).div_ceil(rate) * self.rate();
+        let debt = backlog.saturating_sub(before);
+        let debt = debt.min(debt.div_ceil(rate) * self.rate()).min(self.cost(self.limit.amount()));
         self.restart((backlog.min(before) + after).saturating_sub(before) + debt, now);
     }
 

@@ -278,10 +278,12 @@ class Lease:
             LeaseError: If it is not held, or over, or had expired.
         """
     def again(self, *, within: float | timedelta | None = None) -> Lease:
-        """A lease for another attempt of a call that failed, with its place in the queue and its deadline.
+        """A lease for another attempt of a call that failed, with its place in the queue.
+
+        It waits for what is left of the timeout: the attempts themselves do not count, only what was waited for them.
 
         Args:
-            within: From now, where that is sooner than the deadline.
+            within: Seconds from now, where that is less.
         """
     def close(self) -> None:
         """Frees the permit and keeps what was reserved, as leaving ``with`` does; gives up a wait. Else does nothing."""

@@ -94,7 +94,7 @@ class Attempts:
         self._last = None  # its traceback leads back here
         if self._course is not None:
             self._course.succeeded()
-        elif self._lane.budget is not None:
+        else:
             self._lane.budget.succeeded()
 
     def goes_on(self, error: Exception, failure: Failure) -> bool:
@@ -107,7 +107,7 @@ class Attempts:
             return False
         wait = self._wait_after(error, failure, policy)
         if wait is None:
-            if failure.kind != "unknown":
+            if failure.kind != "unknown" and policy.attempts != 1:
                 self._lane.given_up.add(self._request, error)
             return False
         # A refused call waits in its queue, with everybody else.
@@ -121,26 +121,21 @@ class Attempts:
         verdict = Verdict(failure.kind, failure.retry_after) if failure.is_retryable else None
         return self._course_of(policy).follow(error, verdict, blocks=False)
 
-    def give_up(self, refusal: BaseException) -> None:
-        """The next attempt has no room in time: what the provider said last is the answer.
-
-        Raises:
-            Exception: The provider's, if it has said anything.
-        """
+    def give_up(self, refusal: BaseException) -> Exception | None:
+        """The next attempt has no room in time: what the provider said last is the answer, if it has said anything."""
         if self._last is None or self._course is None or not isinstance(refusal, QuotaExceededError):
-            return
+            return None
         last, self._last = self._last, None
         self._course.attempt -= 1  # the one that finds no room never started
         self._course.give_up(last, str(refusal))
         self._lane.given_up.add(self._request, last)
-        # What it was raised from is the provider's to say, and not lost by raising it again.
-        raise last from last.__cause__
+        return last
 
     def _course_of(self, policy: RetryPolicy) -> Course:
         if self._course is None:
             from ._retrying import Course, Plan  # noqa: PLC0415 (not before a call fails)
 
-            plan = Plan(None, policy, self._lane.retry_budget(), None)
+            plan = Plan(None, policy, self._lane.budget, None)
             self._course = Course(plan, "", began=self._began, is_queued=True)
         return self._course
 

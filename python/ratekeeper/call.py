@@ -97,10 +97,13 @@ class Call:
         try:
             self._lease.wait()
             self._started()
+            return self
         except BaseException as error:
-            self._not_started(error)
-            raise
-        return self
+            answer = self._not_started(error)
+            if answer is None:
+                raise
+        # Outside of the handler, so that it keeps the context it came with.
+        raise answer
 
     def belong_to(self, attempts: Attempts) -> None:
         """Makes this the claim of each of these attempts in turn."""
@@ -112,10 +115,12 @@ class Call:
             await _turnstile()()
             await self._lease
             self._started()
+            return self
         except BaseException as error:
-            self._not_started(error)
-            raise
-        return self
+            answer = self._not_started(error)
+            if answer is None:
+                raise
+        raise answer
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -161,7 +166,12 @@ class Call:
             LeaseError: The call was settled or left before.
         """
         self._finish()
-        self._settle_lease(_NOTHING)
+        try:
+            self._lease.release()
+        except LeaseError:
+            if self._lease.state != "expired":
+                raise
+            self._expired()
         self._tell("settled", _NOTHING, self._lease.waited, None)
 
     def keep_alive(self) -> None:
@@ -257,14 +267,16 @@ class Call:
             self._tell("waited", self.reserved, waited)
         self._tell("started", self.reserved, waited)
 
-    def _not_started(self, error: BaseException) -> None:
-        """Nothing stays behind of a call that was refused, gave up waiting, or was interrupted."""
+    def _not_started(self, error: BaseException) -> Exception | None:
+        """Nothing stays behind of a call that was refused, gave up waiting, or was interrupted.
+
+        Returns what the provider said of the attempt before, if that is the answer.
+        """
         self._open = False
         if self._lease.state == "held":
             self._lease.release()
         self._tell("refused", self.reserved, error)
-        if self._attempts is not None:
-            self._attempts.give_up(error)
+        return None if self._attempts is None else self._attempts.give_up(error)
 
     def _end(self, error: BaseException | None) -> bool:
         """Leaves without a settlement; whether the error stays inside, since another attempt follows.
@@ -272,7 +284,12 @@ class Call:
         A stream broken off by its consumer (GeneratorExit) is no failure.
         """
         if isinstance(error, Exception):
-            return self._fail(error)
+            lease = self._lease
+            try:
+                return self._fail(error)
+            finally:
+                # An exception that cannot even be looked at leaves nothing behind either; one that was has ended it.
+                lease.close()
         self._open = False
         self._lease.close()
         if error is None or isinstance(error, GeneratorExit):

@@ -11,11 +11,12 @@ from os import urandom
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
+from ._core import RetryBudget
 from .errors import ConfigError
 from .given_up import GivenUp
 
 if TYPE_CHECKING:
-    from ._core import Estimator, ManualClock, Quota, RateLimiter, RetryBudget, RetryPolicy
+    from ._core import Estimator, ManualClock, Quota, RateLimiter, RetryPolicy
     from .hooks import Hooks
     from .notices import Notices
     from .providers.base import Provider, Request
@@ -30,11 +31,11 @@ class Lane:
         setting: The pattern whose quota is in force; None for the default quota, or for none.
         quotas: Gives the quotas that a call of a tenant must fit.
         pending_since: When the first call came after the last one had started (monotonic seconds).
-        budget: Pays for retries; None as long as no call has failed.
+        budget: Pays for retries.
         given_up: What no framework's own retries start again.
     """
 
-    __slots__ = ("_clock", "budget", "given_up", "limiter", "pending_since", "quotas", "scope", "setting")
+    __slots__ = ("budget", "given_up", "limiter", "pending_since", "quotas", "scope", "setting")
 
     def __init__(
         self,
@@ -50,17 +51,8 @@ class Lane:
         self.setting = setting
         self.quotas = quotas
         self.pending_since: float | None = None
-        self.budget: RetryBudget | None = None
+        self.budget = RetryBudget(clock=clock)
         self.given_up = GivenUp()
-        self._clock = clock
-
-    def retry_budget(self) -> RetryBudget:
-        """The scope's retry budget, full at its first use."""
-        if self.budget is None:
-            from ._core import RetryBudget  # noqa: PLC0415 (not before a call fails)
-
-            self.budget = RetryBudget(clock=self._clock)
-        return self.budget
 
 
 class KeeperId(NamedTuple):

@@ -7,41 +7,41 @@ answer, and nothing is sent.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable
+from collections import deque
+from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
-
-from . import forks
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from .providers import Request
 
 #: Frameworks wait seconds between their attempts.
-_SECONDS_KEPT = 300.0
+_SECONDS_KEPT = 60.0
 _MOST_KEPT = 64
 
-#: Held while a memory is looked at or changed; it is done in microseconds, so one serves all scopes.
-_remembering = forks.lock()
+
+class _Ended(NamedTuple):
+    """How a call of a run ended, and when (monotonic seconds)."""
+
+    asked: int
+    request: Request
+    error: Exception
+    at: float
 
 
 class GivenUp:
     """The final failures of one scope's calls, by the run they were part of and what they asked."""
 
-    __slots__ = ("_failures",)
+    __slots__ = ("_ended",)
 
     def __init__(self) -> None:
-        self._failures: OrderedDict[tuple[Hashable, str, int], tuple[Exception, float]] = OrderedDict()
+        # A deque is added to, copied and replaced in one step each, so no lock is held while requests are compared.
+        self._ended: deque[_Ended] = deque(maxlen=_MOST_KEPT)
 
     def add(self, request: Request, error: Exception) -> None:
         """Remembers how a call of a run ended; one of no run is nobody's to repeat."""
-        if request.run is None:
-            return
-        key, now = _key(request), monotonic()
-        with _remembering:
-            self._failures[key] = error, now
-            self._failures.move_to_end(key)
-            self._forget(now)
+        if request.run is not None:
+            self._ended.append(_Ended(_asked(request), request, error, monotonic()))
 
     def check(self, request: Request) -> None:
         """Answers a call that its run repeats.
@@ -49,24 +49,24 @@ class GivenUp:
         Raises:
             Exception: The one that the call ended with before.
         """
-        if not self._failures or request.run is None:
+        if not self._ended or request.run is None:
             return
-        key = _key(request)
-        with _remembering:
-            self._forget(monotonic())
-            found = self._failures.get(key)
-        if found is not None:
-            raise found[0]
+        oldest, asked = monotonic() - _SECONDS_KEPT, _asked(request)
+        for ended in self._ended.copy():
+            if ended.at < oldest:
+                self._drop(ended)
+            elif (
+                ended.asked == asked
+                and ended.request.model == request.model
+                and ended.request.run == request.run
+            ):
+                raise ended.error
 
-    def _forget(self, now: float) -> None:
-        """Drops what is old, the oldest of too many, and with each the frames that its traceback holds."""
-        failures = self._failures
-        while failures:
-            _, at = next(iter(failures.values()))
-            if len(failures) <= _MOST_KEPT and at >= now - _SECONDS_KEPT:
-                return
-            failures.popitem(last=False)
+    def _drop(self, ended: _Ended) -> None:
+        """Lets go of what is old, and of the frames that its traceback holds."""
+        with suppress(ValueError):  # another thread was quicker
+            self._ended.remove(ended)
 
 
-def _key(request: Request) -> tuple[Hashable, str, int]:
-    return request.run, request.model, hash((str(request.content), str(request.tools)))
+def _asked(request: Request) -> int:
+    return hash((str(request.content), str(request.tools)))

@@ -48,7 +48,7 @@ class KeeperStatus(TypedDict):
 
     name: str
     scopes: dict[str, Status]
-    retry_budgets: dict[str, int]  # what is left of 100, in the scopes in which a call has failed
+    retry_budgets: dict[str, int]  # what is left of each scope's 100
     estimates: list[dict[str, Any]]
 
 
@@ -265,11 +265,7 @@ class Keeper:
         return {
             "name": self.name,
             "scopes": {str(scope): lane.limiter.status() for scope, lane in list(self._lanes.items())},
-            "retry_budgets": {
-                str(scope): lane.budget.balance
-                for scope, lane in list(self._lanes.items())
-                if lane.budget is not None
-            },
+            "retry_budgets": {str(scope): lane.budget.balance for scope, lane in list(self._lanes.items())},
             "estimates": self._estimator.status(),
         }
 

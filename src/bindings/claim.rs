@@ -75,12 +75,14 @@ impl Claim {
         Ok(Self::in_phase(hub, ask, None, Phase::Held(grant)))
     }
 
-    /// A claim for another attempt of the same call, with its place in the queue and its deadline, or one that is sooner.
+    /// A claim for another attempt of the same call, with its place in the queue and what it has not waited yet, or less.
     pub(super) fn again(&self, within: Option<Duration>) -> Self {
-        let arrived = self.state.lock().arrived;
-        let since = arrived.map(|arrived| self.hub.engine.now().since(arrived)).unwrap_or_default();
-        let sooner = within.map(|within| since + within);
-        let timeout = [self.timeout, sooner].into_iter().flatten().min();
+        let (arrived, waited) = {
+            let state = self.state.lock();
+            (state.arrived, state.waited)
+        };
+        let left = self.timeout.map(|timeout| timeout.saturating_sub(waited));
+        let timeout = [left, within].into_iter().flatten().min();
         let claim = Self::new(self.hub.clone(), self.ask.clone(), timeout);
         claim.state.lock().arrived = arrived;
         claim
@@ -128,7 +130,7 @@ impl Claim {
         let place = state.arrived;
         let since = self.timeout.map(|_| engine.now());
         state.arrived = place.or(since);
-        let deadline = state.arrived.zip(self.timeout).map(|(arrived, timeout)| arrived + timeout);
+        let deadline = since.zip(self.timeout).map(|(since, timeout)| since + timeout);
         let mut waiter = None;
         let start = engine.start(&self.ask, deadline, place, || waiter.insert(Waiter::new()).clone());
         let (phase, answer) = match start {

@@ -19,9 +19,6 @@ use crate::pace::{Refusal, Setback, Told};
 use crate::quota::Amounts;
 use crate::retry::{Hint, Kind};
 
-/// Seconds that callers wait out a pause, unless they say otherwise.
-const LONGEST_PAUSE: f64 = 120.0;
-
 /// A claim on a quota: asked for, waited for, held, and then settled, closed or released.
 #[pyclass(frozen, module = "ratekeeper._core")]
 pub(super) struct Lease(Claim);
@@ -161,7 +158,7 @@ impl Lease {
     }
 
     /// Ends the lease of a call that failed; what it ran into concerns everybody in its scope.
-    #[pyo3(signature = (kind, *, dimension = None, per = None, retry_after = None, patience = LONGEST_PAUSE, random = 0.0, requests = None,
+    #[pyo3(signature = (kind, *, dimension = None, per = None, retry_after = None, patience = 120.0, random = 0.0, requests = None,
         tokens = None, input_tokens = None, output_tokens = None))]
     #[allow(clippy::too_many_arguments, reason = "keywords of a Python method")]
     fn fail(
@@ -196,7 +193,7 @@ impl Lease {
         self.0.end(py, "failed", &Ending::Failed(Some(&kept), setback))
     }
 
-    /// A lease for another attempt of the same call, with its place in the queue and its deadline.
+    /// A lease for another attempt of the same call, with its place in the queue and what is left of its timeout.
     #[pyo3(signature = (*, within = None))]
     fn again(&self, within: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let within = within.map(|within| duration("within", within)).transpose()?;

@@ -11,6 +11,10 @@ use crate::retry::spread;
 pub const LONGEST_PROBE_WAIT: Duration = Duration::from_mins(1);
 /// The first wait that is guessed where none was told; it doubles with each episode up to [`LONGEST_GUESS`].
 const FIRST_GUESS: Duration = Duration::from_secs(1);
+/// The least wait after the second refusal in a row; it doubles likewise.
+const FIRST_FRUITLESS: Duration = Duration::from_millis(250);
+/// However patient callers are, one of them looks after this long whether the provider meant it.
+pub const LONGEST_TRUSTED: Duration = Duration::from_mins(10);
 /// The longest wait that is guessed. A window that is used up turns within a minute, and half of a longer guess would be lost.
 pub const LONGEST_GUESS: Duration = Duration::from_secs(16);
 
@@ -74,6 +78,7 @@ impl Pause {
             self.dimension = refusal.dimension;
         }
         let wait = match refusal.retry_after {
+            Some(told) if is_news => told.max(self.fruitless()),
             Some(told) => told,
             None if is_news => self.guess(),
             None => return self.until,
@@ -84,7 +89,7 @@ impl Pause {
             self.told = self.told.max(ready_at);
         } else {
             let later = if is_news { spread(wait, refusal.random) } else { Duration::ZERO };
-            self.extend(ready_at + later);
+            self.extend((ready_at + later).min(now + LONGEST_TRUSTED));
         }
         ready_at
     }
@@ -99,6 +104,12 @@ impl Pause {
 
     fn extend(&mut self, until: Time) {
         self.until = self.until.max(until);
+    }
+
+    /// How long to wait at least after refusals in a row, whatever is told: a wait of milliseconds that does not help is no help.
+    fn fruitless(&self) -> Duration {
+        let Some(doublings) = self.episodes.checked_sub(2) else { return Duration::ZERO };
+        FIRST_FRUITLESS.saturating_mul(1 << doublings.min(16)).min(LONGEST_GUESS)
     }
 
     fn guess(&self) -> Duration {

@@ -28,6 +28,10 @@ const CALLS_A_STEP: f64 = 30.0;
 const MOST_HASTE: f64 = 8.0;
 /// What has to be accepted to measure it well: with fewer, it is measured together with what follows.
 const CALLS_TO_MEASURE: f64 = 5.0;
+/// What remains after a refusal that came while far less was asked for: nothing was measured then.
+const KEPT: f64 = 0.7;
+/// A rate that nothing has cut for so long is forgotten where something better is known.
+const KEPT_FOR: Duration = Duration::from_mins(10);
 
 /// A rate of one dimension.
 #[derive(Clone, Debug)]
@@ -42,6 +46,8 @@ pub struct Rate {
     call: f64,
     /// So much shorter are the steps.
     haste: f64,
+    /// When it was last cut.
+    cut_at: Time,
 }
 
 /// What was accepted since a moment, and for how long.
@@ -75,7 +81,7 @@ impl Rate {
     #[must_use]
     pub fn new(accepted: f64, amount: u64, now: Time) -> Self {
         let (closed, open, call) = (Span::new(now), Span::new(now), in_f64(amount.max(1)));
-        Self { before: accepted.max(FIRST_GUESS * call), closed, open, call, haste: 1.0 }
+        Self { before: accepted.max(FIRST_GUESS * call), closed, open, call, haste: 1.0, cut_at: now }
     }
 
     /// Per second, as it is now.
@@ -106,9 +112,17 @@ impl Rate {
     }
 
     /// A call of that amount was refused after all: an episode of refusals begins.
-    pub fn cut(&mut self, amount: u64, now: Time) {
+    ///
+    /// What was accepted measures nothing if far less was asked for than the rate allows.
+    pub fn cut(&mut self, amount: u64, was_short: bool, now: Time) {
         self.before = self.now();
         self.haste = 1.0;
+        self.cut_at = now;
+        if !was_short {
+            self.before = (self.before * KEPT).max(self.lowest());
+            (self.closed, self.open) = (Span::new(now), Span::new(now));
+            return;
+        }
         self.call = self.call.max(in_f64(amount));
         let mut span = self.open;
         span.add(amount, -1.0);
@@ -127,6 +141,12 @@ impl Rate {
         if self.closed.seconds > 0.0 {
             self.closed.add(amount, -1.0);
         }
+    }
+
+    /// Whether nothing was refused for long.
+    #[must_use]
+    pub fn is_stale(&self, now: Time) -> bool {
+        now.since(self.cut_at) > KEPT_FOR
     }
 
     fn measured(&self) -> f64 {

@@ -113,8 +113,9 @@ impl Meter {
         }
     }
 
-    /// Takes the user's word: what is used stays used.
+    /// Takes the user's word: what is used stays used, and what was learned before is to be told again.
     pub(super) fn configure(&mut self, limit: Limit, now: Time) {
+        (self.learned, self.assumed, self.drained, self.spare) = (None, None, None, None);
         self.configured = Some(limit);
         self.largest_call = largest_of(self.configured);
         let (limit, source) = self.in_force();
@@ -122,22 +123,16 @@ impl Meter {
         self.note(source, now);
     }
 
-    /// The user has taken the word back; tells whether anything else holds the meter up.
-    pub(super) fn unconfigure(&mut self, now: Time) -> bool {
-        self.configured = None;
-        self.largest_call = largest_of(None);
-        if self.is_known() {
-            self.retune(now);
-        }
-        self.is_known()
-    }
-
     pub(super) fn grant(&mut self, amount: u64, now: Time) {
         self.bucket.charge(amount, now);
         if let Some(rate) = &mut self.assumed
             && amount > 0
         {
-            rate.granted(amount, now);
+            if rate.is_stale(now) && self.configured.is_some() {
+                self.assumed = None;
+            } else {
+                rate.granted(amount, now);
+            }
             self.retune(now);
         }
     }
@@ -175,6 +170,10 @@ impl Meter {
             (false, false) => (i64::MIN, reading.sent_at),
         };
         let more = self.bucket.reconcile(&(least..=most), since, now);
+        if has_changed && most >= 0 {
+            // What was owed under the other limit is not owed any more.
+            self.bucket.add(u64::try_from(-self.bucket.remaining(now)).unwrap_or(0), now);
+        }
         let more = self.undrain(more, reading.sent_at, now);
         self.spare(more, now);
     }
@@ -213,7 +212,9 @@ impl Meter {
     /// A call of that amount, sent since the last episode, was refused, and nobody tells the limit: finds a rate that holds.
     pub(super) fn assume(&mut self, amount: u64, accepted: f64, now: Time) {
         if let Some(rate) = &mut self.assumed {
-            rate.cut(amount, now);
+            let was_short =
+                self.bucket.remaining(now).saturating_mul(2) < signed(self.bucket.limit().burst());
+            rate.cut(amount, was_short, now);
         } else {
             // Who asks little is refused for what others use. How much less than is configured that leaves is found soon.
             let least = self.configured.map_or(0.0, |limit| a_second(&limit) * LEAST_LEFT);

@@ -14,6 +14,10 @@ use crate::semaphore::Permits;
 
 /// The period of a limit that nobody names, which is nearly always a minute.
 const USUAL_PERIOD: Duration = Duration::from_mins(1);
+/// A refusal that does not name a period is of one that is no longer than this,
+const SOON: Duration = Duration::from_hours(1);
+/// unless it asks for a wait longer than this.
+const LONG_WAIT: Duration = Duration::from_mins(10);
 /// What a rate is assumed of where nobody says what ran out.
 const USUAL_DIMENSIONS: [Dimension; 2] = [Dimension::Requests, Dimension::Tokens];
 
@@ -65,10 +69,7 @@ impl Scope {
     pub(super) fn configure(&mut self, quota: &Quota, now: Time) {
         self.permits.resize(quota.concurrency());
         self.headroom = quota.headroom();
-        self.meters.retain_mut(|meter| {
-            let is_kept = quota.limits().iter().any(|limit| is_same(meter.limit(), limit));
-            is_kept || meter.unconfigure(now)
-        });
+        self.meters.retain(|meter| quota.limits().iter().any(|limit| is_same(meter.limit(), limit)));
         for &limit in quota.limits() {
             match self.meters.iter_mut().find(|meter| is_same(meter.limit(), &limit)) {
                 Some(meter) => meter.configure(limit, now),
@@ -206,7 +207,7 @@ impl Scope {
 
     /// Answers the first refusal of an episode: a limit that is told has been taken over already; one that is not is assumed.
     fn find_limit(&mut self, sent: &Sent, refusal: &Refusal, now: Time) {
-        if self.is_told() {
+        if self.ran_out(refusal).any(|meter| meter.is_learned()) {
             return;
         }
         self.add_usual(refusal, now);
@@ -220,18 +221,15 @@ impl Scope {
         }
     }
 
-    /// Whether the provider tells limits.
-    fn is_told(&self) -> bool {
-        self.meters.iter().any(Meter::is_learned)
-    }
-
     /// Whether there was room by all that the provider tells.
     fn is_unexplained(&mut self, sent: &Sent, refusal: &Refusal, now: Time) -> bool {
-        self.is_told()
-            && self.ran_out(refusal).all(|meter| {
-                let dimension = meter.limit().dimension();
-                meter.bucket().has_room(sent.amounts.get(dimension), now)
-            })
+        let mut is_told = false;
+        let has_room = self.ran_out(refusal).all(|meter| {
+            is_told |= meter.is_learned();
+            let dimension = meter.limit().dimension();
+            meter.bucket().has_room(sent.amounts.get(dimension), now)
+        });
+        is_told && has_room
     }
 
     fn slow_down(&mut self, sent: &Sent, loss: Loss, now: Time) {
@@ -239,11 +237,13 @@ impl Scope {
         self.concurrency.get_or_insert_with(Concurrency::unbounded).cut(loss, in_flight, sent.at, now);
     }
 
-    /// The meters of what ran out: as told, or else those that refill soonest.
+    /// The meters of what ran out: as told, or else those that refill soonest; a day's quota only if it is told, or the wait is long.
     fn ran_out(&mut self, refusal: &Refusal) -> impl Iterator<Item = &mut Meter> {
+        let is_long = refusal.retry_after.is_some_and(|wait| wait > LONG_WAIT);
+        let longest = refusal.period.unwrap_or(if is_long { Duration::MAX } else { SOON });
         let periods = Dimension::RATES.map(|dimension| {
             let is_told = refusal.dimension.is_none_or(|told| told == dimension);
-            (dimension, is_told.then(|| self.period_of(dimension, refusal.period)).flatten())
+            (dimension, is_told.then(|| self.period_of(dimension, refusal.period, longest)).flatten())
         });
         self.meters.iter_mut().filter(move |meter| {
             let limit = meter.limit();
@@ -252,18 +252,24 @@ impl Scope {
     }
 
     /// The period of that length if a limit of the dimension has it, or else the shortest.
-    fn period_of(&self, dimension: Dimension, told: Option<Duration>) -> Option<Duration> {
+    fn period_of(&self, dimension: Dimension, told: Option<Duration>, longest: Duration) -> Option<Duration> {
         let limits = self.meters.iter().map(Meter::limit).filter(|limit| limit.dimension() == dimension);
-        let periods = limits.map(Limit::period);
+        let periods = limits.map(Limit::period).filter(|period| *period <= longest);
         periods.min_by_key(|period| (Some(*period) != told, *period))
     }
 
-    /// Adds meters for what ran out where there are none.
+    /// Adds a meter for what ran out where there is none; for what nobody names, only where nothing is known at all.
     fn add_usual(&mut self, refusal: &Refusal, now: Time) {
-        let told = refusal.dimension.map(|dimension| [dimension; 1]);
-        for &dimension in told.as_ref().map_or(&USUAL_DIMENSIONS[..], |told| &told[..]) {
-            let is_there = self.meters.iter().any(|meter| meter.limit().dimension() == dimension);
-            if !is_there && let Ok(limit) = Limit::new(dimension, MAX_AMOUNT, USUAL_PERIOD, None) {
+        let is_there = self.ran_out(refusal).next().is_some();
+        let dimensions = match &refusal.dimension {
+            _ if is_there => &[],
+            Some(dimension) => std::slice::from_ref(dimension),
+            None if self.meters.is_empty() => &USUAL_DIMENSIONS[..],
+            None => &[],
+        };
+        let period = refusal.period.unwrap_or(USUAL_PERIOD);
+        for &dimension in dimensions {
+            if let Ok(limit) = Limit::new(dimension, MAX_AMOUNT, period, None) {
                 self.meters.push(Meter::late(limit, Source::Assumed, now));
             }
         }
@@ -299,7 +305,7 @@ impl Scope {
         if !sane {
             return None;
         }
-        let known = self.period_of(told.dimension, told.period);
+        let known = self.period_of(told.dimension, told.period, Duration::MAX);
         let period = match (known, told.period) {
             (Some(known), None) => known,
             (_, told) => told.unwrap_or(USUAL_PERIOD),

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod callers;
+mod doubted;
 mod estimate;
 mod learned;
 mod limiter;

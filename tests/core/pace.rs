@@ -245,7 +245,7 @@ proptest! {
             now = now + Duration::from_nanos(nanos);
             match kind {
                 0 => rate.granted(amount, now),
-                1 => rate.cut(amount, now),
+                1 => rate.cut(amount, amount % 2 == 0, now),
                 _ => rate.refused_late(amount),
             }
             prop_assert!(rate.now() >= LOWEST_RATE * 1_000.0 && rate.now().is_finite());

@@ -86,6 +86,20 @@ def test_what_comes_out_is_the_last_exception_of_the_provider_as_it_was(keeper_o
     assert caught.value.__cause__ is cause
 
 
+class Unreadable(Exception):
+    @property
+    def response(self):
+        raise RuntimeError("the response is closed")
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_nothing_is_left_of_a_call_whose_exception_cannot_be_looked_at(keeper_of, attempts):
+    keeper = keeper_of(rk.Quota(rpm=10, concurrency=1), retry=rk.RetryPolicy(attempts=attempts))
+    with pytest.raises((Unreadable, RuntimeError)):
+        send(keeper.gate("generic", "acct"), Provider(Unreadable()))
+    assert idle(keeper)
+
+
 @has_notes
 def test_its_note_says_what_was_tried(keeper_of):
     with pytest.raises(ProviderError) as caught:
@@ -253,13 +267,24 @@ def test_a_second_attempt_that_finds_no_room_in_time_ends_with_what_the_provider
     keeper = keeper_of(rk.Quota(rpm=1))
     error = ProviderError(500)
     error.__cause__ = cause = OSError("connection reset")
+    error.__context__ = context = KeyError("what the SDK was doing")
     with pytest.raises(ProviderError) as caught:
         send(keeper.gate("generic", "acct", Options(timeout=5)), Provider(error))
     assert caught.value is error
-    assert caught.value.__cause__ is cause
+    assert (caught.value.__cause__, caught.value.__context__) == (cause, context)
     assert recorder.names == ["started", "failed", "refused"]
     assert isinstance(recorder.last("refused").error, rk.QuotaExceededError)
     assert idle(keeper)
+
+
+def test_a_timeout_is_of_waits_and_not_of_what_the_attempts_take(keeper_of, clock):
+    class Slow(Provider):
+        def __call__(self, answer="answer"):
+            clock.advance(12)
+            return super().__call__(answer)
+
+    gate = keeper_of(rk.Quota(rpm=60)).gate("generic", "acct", Options(timeout=5))
+    assert send(gate, Slow(ProviderError(500), ProviderError(500))) == "answer"
 
 
 @has_notes

@@ -61,6 +61,8 @@ def test_openai_tells_requests_and_tokens():
         (100, 0, "1s", 1.0),
         (30_000, 0, "1m15s", MINUTE),  # in debt
         (500, 500, "0s", None),  # nothing used: either
+        (500, 499, "58s", None),  # a minute's window that has just begun, or a day's bucket
+        (500, 490, "20m0s", None),
         (500, 400, None, None),
     ],
 )
@@ -228,6 +230,24 @@ TOKENS = ratelimit("tokens", 30000, 27000, "6s")
 )
 def test_headers_are_read_from_whatever_carries_them(headers):
     assert read_limits(headers, NOW) == (LearnedLimit("tokens", MINUTE, 30000, 27000, 6.0),)
+
+
+class Closed:
+    """Headers of a response that is gone."""
+
+    def items(self):
+        raise RuntimeError("the response is closed")
+
+
+class Broken(dict):
+    def items(self):
+        yield "x-ratelimit-limit-tokens", "5"
+        raise RuntimeError("the connection is closed")
+
+
+@pytest.mark.parametrize("headers", [Closed(), Broken()], ids=["closed", "broken"])
+def test_headers_that_cannot_be_read_tell_nothing(headers):
+    assert read_limits(headers, NOW) == ()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ _DIGITS = re.compile(r"[0-9]{1,12}")
 _LARGEST = 1e12
 #: How far limit, remaining and reset may be off the rule of a bucket: they are rounded, and not of one moment.
 _BAND = 1.1
+#: Seconds that no minute's limit takes to be back.
+_HOURS = 7200.0
 #: A bucket in debt needs longer than its period to be full, but not longer than twice.
 _DEBT = 2.0
 
@@ -82,8 +84,12 @@ def read_limits(
 def pairs(headers: object) -> Iterator[tuple[str, str]]:
     """Names in lower case and values of any headers: httpx's are no dict, litellm prefixes them, ASGI has bytes."""
     items: Any = getattr(headers, "items", None)
-    items = items() if callable(items) else headers
-    if not isinstance(items, Iterable) or isinstance(items, str | bytes):
+    try:
+        items = items() if callable(items) else headers
+        if not isinstance(items, Iterable) or isinstance(items, str | bytes):
+            return
+        items = list(items)
+    except Exception:  # noqa: BLE001 (whose headers cannot be read tells nothing; the provider's error is what counts)
         return
     for item in items:
         if isinstance(item, tuple | list) and len(item) == 2:
@@ -129,7 +135,7 @@ def _learned(
     if per is None:
         documented = periods.get(dimension)
         per = _period(limit, remaining, reset, documented)
-        if documented and per and not windows and _is_sooner(limit, remaining, reset, per):
+        if documented and per and not windows and _is_doubtful(limit, remaining, reset, per, documented):
             per = None
     thousands = family == "anthropic" and dimension != "requests"
     return LearnedLimit(dimension, per, limit, remaining, reset, 1000 if thousands else 1)
@@ -162,13 +168,20 @@ def _period(
     return None if refill is None else min(possible, key=lambda per: max(per / refill, refill / per))
 
 
-def _is_sooner(limit: int | None, remaining: int | None, reset: float | None, per: float) -> bool:
-    """Whether what is used is back so much sooner that the period is another one.
+def _is_doubtful(
+    limit: int | None, remaining: int | None, reset: float | None, per: float, documented: tuple[float, ...]
+) -> bool:
+    """Whether the numbers are not those of a bucket of that period.
 
-    Later is no sign: resets are rounded up.
+    What is back much sooner is of another one; later is no sign, since resets are rounded up. But a minute's window
+    that has just begun looks like a day's bucket: a day that is one of several is told by hours, or to the point.
     """
     refill = _refill(limit, remaining, reset)
-    return refill is not None and 0 < refill * _DEBT < per
+    if refill is None or reset is None:
+        return False
+    if per == DAY and len(documented) > 1 and reset <= _HOURS:
+        return not DAY / _BAND <= refill <= DAY * _BAND
+    return 0 < refill * _DEBT < per
 
 
 def _guess(limit: int | None, remaining: int | None, reset: float | None) -> float | None:
