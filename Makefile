@@ -12,10 +12,21 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Nothing is fetched or reported at run time.
 export LANGSMITH_TRACING := false
 
+# The environments of the framework tests, each a dependency group of pyproject.toml with a venv in .venvs/, and the
+# folders of tests/frameworks that it runs.
+ENVIRONMENTS := frameworks openai-3 litellm-full ag2-0.9 ag2-1 pyautogen-0.2
+frameworks_RUNS := offline provider clouds sdks http langchain examples one_liners crewai llm_config autogen autogen_vendors agentchat litellm
+openai-3_RUNS := offline provider sdks langchain newest
+litellm-full_RUNS := offline litellm_full
+ag2-0.9_RUNS := offline llm_config autogen autogen_google
+ag2-1_RUNS := offline ag2
+pyautogen-0.2_RUNS := offline llm_config
+
 # What the installed package is made of; `make` builds it anew when one of these is newer.
 SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md
 
-.PHONY: help setup demo test test-rust test-python test-frameworks test-pythons bench lint format clean
+.PHONY: help setup demo test test-rust test-python test-frameworks test-matrix test-everywhere environments test-pythons bench bench-frameworks lint format clean
+.PRECIOUS: .venvs/%/.packages .venvs/%/.installed
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -25,12 +36,34 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
-$(VENV)/.installed: $(BIN)/python $(SOURCES)
-	$(BIN)/pip install --quiet '.[demo]'
+# Built once, for every environment here: the extension is abi3.
+WHEELS := target/wheels
+$(WHEELS)/.built: $(BIN)/python $(SOURCES)
+	rm -rf $(WHEELS)
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir $(WHEELS) .
+	touch $@
+
+# The pip of one environment puts the wheel in, first with what it needs, then always.
+with_wheel = "ratekeeper[$(1)] @ file://$$(echo $(abspath $(WHEELS))/*.whl)"
+put_wheel_in = $(1)/bin/pip install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+
+$(VENV)/.installed: $(WHEELS)/.built
+	$(BIN)/pip install --quiet $(call with_wheel,demo)
+	$(call put_wheel_in,$(VENV))
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(BIN)/pip install --quiet --group dev --group frameworks
+	$(BIN)/pip install --quiet --group dev
+	touch $@
+
+.venvs/%/.packages: pyproject.toml | $(WHEELS)/.built
+	[ -x $(@D)/bin/python ] || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/pip install --quiet --no-compile --group $* $(call with_wheel,testing)
+	touch $@
+
+.venvs/%/.installed: .venvs/%/.packages $(WHEELS)/.built
+	$(call put_wheel_in,$(@D))
 	touch $@
 
 setup: $(VENV)/.installed ## make .venv with the package in it
@@ -38,7 +71,7 @@ setup: $(VENV)/.installed ## make .venv with the package in it
 demo: setup ## see 429s without ratekeeper, and none with it
 	$(BIN)/ratekeeper demo
 
-test: lint test-rust test-python test-frameworks test-pythons ## everything: lints, types, stubs, Rust, Python, frameworks, README
+test: lint test-rust test-python test-matrix test-pythons ## everything: lints, types, stubs, Rust, Python, frameworks, README
 
 test-rust: ## the core, without Python
 	cargo test --release --locked
@@ -47,15 +80,36 @@ test-rust: ## the core, without Python
 test-python: $(VENV)/.tools ## the package
 	$(BIN)/python -m pytest tests/python
 
-test-frameworks: $(VENV)/.tools ## the real frameworks and SDKs against the fake provider
-	$(BIN)/python -m pytest tests/frameworks
+test-frameworks: test-in-frameworks ## the frameworks that live together, against the fake provider
+
+test-matrix: test-everywhere $(ENVIRONMENTS:%=test-in-%) ## every framework and SDK, each in the environment it needs
+
+environments: $(ENVIRONMENTS:%=.venvs/%/.installed) ## make those of test-matrix, at once with --jobs=2
+
+# `make test-in-openai-3` and so on.
+test-in-%: .venvs/%/.installed
+	.venvs/$*/bin/python -m pytest $(wildcard $(addprefix tests/frameworks/,$($*_RUNS)))
+
+# A test that no environment runs would be green for ever.
+UNTESTED = $(filter-out $(foreach name,$(ENVIRONMENTS),$($(name)_RUNS)),$(notdir $(shell find tests/frameworks -mindepth 1 \
+	-maxdepth 1 ! -name "*.py" ! -name __pycache__ ! -empty)))
+test-everywhere:
+	@$(if $(UNTESTED),echo 'no environment runs these of tests/frameworks: $(UNTESTED)'; exit 1,true)
 
 test-pythons: $(VENV)/.tools ## the package on the other interpreters that are here
-	tests/pythons.sh $(BIN)
+	tests/pythons.sh $(BIN) $(WHEELS)
 
 bench: $(VENV)/.tools ## the figures, side by side with others, as ratios
 	$(BIN)/pip install --quiet --group bench
 	$(BIN)/python -m tests.bench
+
+bench-frameworks: $(ENVIRONMENTS:%=bench-in-%) ## what a keeper adds to a call in each framework, beside the unwrapped call
+
+bench-in-%: .venvs/%/.installed
+	@for folder in $($*_RUNS); do \
+	  [ ! -f tests/frameworks/$$folder/overhead.py ] || { printf '%-14s %-12s ' $* $$folder; \
+	  LITELLM_LOCAL_MODEL_COST_MAP=True .venvs/$*/bin/python -W ignore -m tests.frameworks.$$folder.overhead 2>/dev/null; }; \
+	done
 
 lint: $(VENV)/.tools ## formatting, clippy, ruff, mypy, stubtest, links in the docs
 	cargo fmt --check
@@ -73,4 +127,4 @@ format: $(VENV)/.tools ## rustfmt and ruff
 	$(BIN)/ruff check --fix .
 
 clean: ## forget everything that was built
-	rm -rf $(VENV) target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venvs target .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,8 +2,7 @@
 # The package's own tests on every other supported interpreter that runs here, with one abi3 wheel for all.
 set -euo pipefail
 bin=$1
-wheels=$(mktemp -d)
-trap 'rm -rf "$wheels"' EXIT
+wheels=$(realpath "$2")
 for version in 3.10 3.11 3.12 3.13; do
     python=python$version
     if [ "$("$bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = "$version" ]; then
@@ -12,9 +11,6 @@ for version in 3.10 3.11 3.12 3.13; do
     if ! "$python" -c 'import venv' 2>/dev/null; then
         echo "$python is not here: not tested"
         continue
-    fi
-    if [ -z "$(ls "$wheels")" ]; then
-        "$bin/pip" wheel --quiet --no-deps --wheel-dir "$wheels" .
     fi
     venv=.venv-$version
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._core import RetryPolicy as RetryPolicy
     from ._core import Semaphore as Semaphore
     from ._retrying import Retrying as Retrying
+    from .errors import BudgetExceededError as BudgetExceededError
     from .errors import ConfigError as ConfigError
     from .errors import EventLoopBlockedError as EventLoopBlockedError
     from .errors import LeaseError as LeaseError
@@ -52,6 +53,7 @@ _HOMES = {
     "RetryPolicy": "_core",
     "Semaphore": "_core",
     "Estimator": "_core",
+    "BudgetExceededError": "errors",
     "ConfigError": "errors",
     "EventLoopBlockedError": "errors",
     "LeaseError": "errors",

@@ -303,6 +303,7 @@ class Call:
 
         self._take_over(headers_of(error))
         self._open = False
+        self._lane.last_error = error, monotonic()
         failure = classify(error)
         is_refusal = failure.kind == "rate_limit"
         amounts = _NOTHING if is_refusal else _KEPT.get(failure.reached, self.reserved)

@@ -18,6 +18,7 @@ from .given_up import GivenUp
 if TYPE_CHECKING:
     from ._core import Estimator, ManualClock, Quota, RateLimiter, RetryPolicy
     from .hooks import Hooks
+    from .keeper import Keeper
     from .notices import Notices
     from .providers.base import Provider, Request
 
@@ -33,9 +34,12 @@ class Lane:
         pending_since: When the first call came after the last one had started (monotonic seconds).
         budget: Pays for retries.
         given_up: What no framework's own retries start again.
+        last_error: What the last failed call failed with, and when (monotonic seconds).
     """
 
-    __slots__ = ("budget", "given_up", "limiter", "pending_since", "quotas", "scope", "setting")
+    __slots__ = (
+        "budget", "given_up", "last_error", "limiter", "pending_since", "quotas", "scope", "setting",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Lane:
         self.pending_since: float | None = None
         self.budget = RetryBudget(clock=clock)
         self.given_up = GivenUp()
+        self.last_error: tuple[Exception, float] | None = None
 
 
 class KeeperId(NamedTuple):
@@ -72,6 +77,7 @@ class Desk:
 
     Attributes:
         keeper: The keeper's name and identity.
+        owner: The keeper itself.
         lane: Finds the lane of (provider, account, model).
         estimator: Learns from every settled call.
         hooks: Told of all that happens.
@@ -84,6 +90,7 @@ class Desk:
         self,
         *,
         name: str,
+        owner: Keeper,
         lane: Callable[[Provider, str, str], Lane],
         estimator: Estimator,
         hooks: Hooks,
@@ -92,6 +99,7 @@ class Desk:
         retry: RetryPolicy | None,
     ) -> None:
         self.keeper = KeeperId(name, urandom(8).hex())
+        self.owner = owner
         self.lane = lane
         self.estimator = estimator
         self.hooks = hooks
@@ -120,7 +128,7 @@ def find_desk(keeper: KeeperId) -> Desk:
         return found[0]
     what = f"{len(found)} Keepers share that name" if found else "no Keeper has that name"
     raise ConfigError(
-        f"this object was wrapped by the Keeper named {keeper.name!r} and unpickled here, where {what}; "
+        f"this object was wrapped by the Keeper named {keeper.name!r} and loaded here, where {what}; "
         f"create exactly one with Keeper(..., name={keeper.name!r}) before the first call",
         field="name",
     )

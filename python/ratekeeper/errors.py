@@ -65,6 +65,22 @@ class NeverFitsError(RatekeeperError, ValueError):
         self.limit = limit
 
 
+class BudgetExceededError(RatekeeperError):
+    """A job has used up what it may; nothing was sent.
+
+    Attributes:
+        tags: Whose budget it is.
+        limit: What it holds.
+        spent: What is used of it.
+    """
+
+    def __init__(self, message: str, *, tags: dict[str, str], limit: int, spent: int) -> None:
+        super().__init__(message)
+        self.tags = tags
+        self.limit = limit
+        self.spent = spent
+
+
 class LeaseError(RatekeeperError):
     """A lease was settled twice, used before it was held, or had expired and was given away."""
 

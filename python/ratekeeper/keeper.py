@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from . import adapters, checks, config, forks
+from . import checks, config, forks
 from ._core import Estimator, Quota, RateLimiter, RetryBudget, RetryPolicy
 from .desk import Desk, Lane
+from .frameworks import Frameworks, Seconds
 from .gate import Gate, Options
 from .guard import Guard
 from .hooks import EVENTS, Hook, Hooks
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
     from .retry import Decorator
     from .status import Status
 
-T = TypeVar("T")
-
-Seconds = float | timedelta
 #: The entry of `tenants` for those that have none of their own.
 ANY_TENANT = "*"
-_PRIORITIES = range(-10, 11)
 #: What a retry policy is made of.
 _PARTS = ("attempts", "timeout", "wait_initial", "wait_max", "jitter")
 
@@ -52,7 +48,7 @@ class KeeperStatus(TypedDict):
     estimates: list[dict[str, Any]]
 
 
-class Keeper:
+class Keeper(Frameworks):
     """Puts every model call of an application under its quotas.
 
     Objects of the same provider, account (API key) and model share one limiter, however often they are made
@@ -135,6 +131,7 @@ class Keeper:
         self._accounts: dict[str, RateLimiter] = {}
         self._desk = Desk(
             name=name,
+            owner=self,
             lane=self._lane,
             estimator=self._estimator,
             hooks=Hooks(_hooks(hooks)),
@@ -159,45 +156,6 @@ class Keeper:
         settings: dict[str, Any] = {**config.load(path), **overrides}
         return cls(**settings)
 
-    def wrap(
-        self,
-        obj: T,
-        *,
-        tenant: str | None = None,
-        priority: int = 0,
-        timeout: Seconds | None = None,
-        agent: str | None = None,
-        account: str | None = None,
-        stream_usage: bool = True,
-    ) -> T:
-        """A drop-in for `obj`, still of its own class, whose calls all wait for this keeper's quotas.
-
-        The SDK's own retries are off under the wrap. `obj` itself stays as it is.
-
-        Args:
-            obj: A LangChain chat model.
-            tenant: Whose calls these are; None takes the tenant of `ratekeeper.tags` at each call.
-            priority: From -10 to 10; larger goes first, without starving the others.
-            timeout: Seconds a call waits for its turn, in place of the keeper's; then QuotaExceededError.
-            agent: Who calls, for estimates and reports; None takes the agent of `ratekeeper.tags`.
-            account: A name for the account in place of its key's fingerprint: two keys of one project then
-                share one quota.
-            stream_usage: Whether streams are made to carry usage; False for servers that reject the option.
-
-        Raises:
-            TypeError: Objects of this type cannot be wrapped; the message says which can.
-            ConfigError: An argument is wrong.
-        """
-        if account is not None and ("/" in account or not account):
-            checks.fail("account", 'a name without "/"', account)
-        if isinstance(priority, bool) or not isinstance(priority, int) or priority not in _PRIORITIES:
-            checks.fail("priority", "a whole number from -10 to 10", priority)
-        for field, value in (("tenant", tenant), ("agent", agent)):
-            if value is not None and not isinstance(value, str):
-                checks.fail(field, "a text", value)
-        wait = None if timeout is None else checks.seconds(timeout, "timeout")
-        return adapters.wrap(obj, self, Options(tenant, priority, wait, agent, account, stream_usage))
-
     def gate(self, provider: str, account: str, options: Options | None = None) -> Gate:
         """The gate of one wrapped object: for adapters, and for calls that no adapter knows.
 
@@ -215,6 +173,7 @@ class Keeper:
         self,
         concurrency: int | None = None,
         *,
+        calls: int | None = None,
         timeout: Seconds | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Guard:
@@ -223,6 +182,8 @@ class Keeper:
         Args:
             concurrency: How many may run at a time, threads and event loops together, in order of arrival;
                 None for any number. A job that runs for more than an hour gives up its place.
+            calls: The most model calls that one job may make, attempts of one call counted once; the next raises
+                BudgetExceededError, and nothing is sent. Calls on plain new threads are not counted.
             timeout: Seconds a job waits for its place; then QuotaExceededError. None waits as long as it
                 takes.
             tags: Tags for all calls made inside.
@@ -230,7 +191,7 @@ class Keeper:
         Raises:
             ConfigError: An argument is wrong.
         """
-        return Guard(concurrency, timeout=timeout, tags=tags, clock=self._clock)
+        return Guard(concurrency, calls=calls, timeout=timeout, tags=tags, clock=self._clock)
 
     def retry(self, **settings: Any) -> Decorator:
         """`ratekeeper.retry` with this keeper's policy, for what is more than one model call.
@@ -268,6 +229,26 @@ class Keeper:
             "retry_budgets": {str(scope): lane.budget.balance for scope, lane in list(self._lanes.items())},
             "estimates": self._estimator.status(),
         }
+
+    def last_error(self, scope: Scope | str | None = None) -> Exception | None:
+        """The last exception that a provider's refusal or failure came out as, with its headers, or None.
+
+        For frameworks that hand on no more than its text. One for each scope is kept, with its traceback.
+
+        Args:
+            scope: Such as ``openai/3f9a0c52e17b/gpt-4o``; None looks at all and takes the youngest.
+
+        Raises:
+            ConfigError: The text is no scope.
+        """
+        found = Scope.parse(scope) if isinstance(scope, str) else scope
+        lanes = [lane for key, lane in list(self._lanes.items()) if found is None or key == found]
+        errors = [lane.last_error for lane in lanes if lane.last_error is not None]
+        if not errors:
+            return None
+        error, _ = max(errors, key=lambda entry: entry[1])
+        shown: Exception = getattr(error, "shown", error)
+        return shown
 
     def scope(self, provider: Provider, account: str, model: str) -> Scope:
         """The scope of a model's calls: its family if one names it, else the provider's own grouping."""

@@ -6,7 +6,8 @@ import asyncio
 import gc
 import itertools
 import os
-import socket
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
@@ -16,33 +17,76 @@ import pytest
 from ratekeeper import Hook, Keeper, Quota
 from ratekeeper.testing import FakeProvider, Report
 
+from .offline import guard
+
 T = TypeVar("T")
 
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _numbers = itertools.count()
+_left_out: list[str] = []
+_GREEN = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+_scratch = tempfile.TemporaryDirectory(prefix="ratekeeper-tests-")
 
 
-def pytest_configure() -> None:
-    """Before any framework is imported: no tracing, no keys, no addresses from the machine."""
-    for name in list(os.environ):
-        if name.startswith(("OPENAI_", "AZURE_OPENAI_", "ANTHROPIC_", "LANGSMITH_", "LANGCHAIN_")):
-            del os.environ[name]
-    os.environ["LANGSMITH_TRACING"] = "false"
+def _prepare() -> None:
+    """Before any framework is imported: no network, no tracing, no keys, no addresses from the machine.
+
+    What frameworks keep on disk goes into a new folder: not into the user's, and a vocabulary that once was
+    fetched to this machine is not found there.
+    """
+    guard.install()
+    guard.clean_environment()
+    # Frameworks ask for the main thread's event loop, are given a new one at the first time, and never close it.
+    asyncio.set_event_loop(None)
+    for name in ("CREWAI_STORAGE_DIR", "TIKTOKEN_CACHE_DIR", "HF_HOME"):
+        os.environ[name] = os.path.join(_scratch.name, name.lower())
 
 
-@pytest.fixture(scope="session", autouse=True)
+# The conftest.py of each folder, which may import its framework, comes after this one, and before any hook.
+_prepare()
+
+
+def pytest_unconfigure() -> None:
+    """Leaves nothing behind."""
+    _scratch.cleanup()
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A module that is left out is not tested in silence."""
+    _note(report)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A test that is left out here belongs into a folder that this environment does not run."""
+    _note(report)
+
+
+def _note(report: pytest.CollectReport | pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _left_out.append(report.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says why a session without a failed test is red."""
+    for nodeid in _left_out:
+        terminalreporter.write_line(f"left out: {nodeid}", red=True)
+    for host in guard.refused:
+        terminalreporter.write_line(f"outside of any test, somebody tried to reach {host}", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """No test may be left out, and nothing may be fetched by an import or after the last test."""
+    if (_left_out or guard.refused) and session.exitstatus in _GREEN:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
 def _offline() -> Iterator[None]:
-    """Any connection that would leave the machine is an error."""
-    connect = socket.socket.connect
-
-    def loopback_only(self: socket.socket, address: Any) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in _LOOPBACK:
-            raise AssertionError(f"a test tried to reach {address[0]}")
-        connect(self, address)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", loopback_only)
-        yield
+    """A test that tried to reach another host fails, also if a library swallowed the refusal."""
+    before = len(guard.refused)
+    yield
+    reached = guard.refused[before:]
+    del guard.refused[before:]
+    assert not reached, f"tried to reach {', '.join(reached)}"
 
 
 @pytest.fixture(scope="session")
@@ -69,13 +113,12 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 async def _close_http_clients() -> None:
-    """LangChain's caches of http clients cannot be asked for them, and open connections warn at exit."""
-    import httpx2
-
+    """Caches of http clients cannot be asked for them, and open connections warn at exit."""
+    libraries = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
     for thing in gc.get_objects():
-        if isinstance(thing, httpx2.AsyncClient):
+        if any(isinstance(thing, library.AsyncClient) for library in libraries):
             await thing.aclose()
-        elif isinstance(thing, httpx2.Client):
+        elif any(isinstance(thing, library.Client) for library in libraries):
             thing.close()
 
 
@@ -169,21 +212,21 @@ def _eventually() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def _kept(_loop: asyncio.AbstractEventLoop) -> list[Any]:
+def kept(_loop: asyncio.AbstractEventLoop) -> list[Any]:
     """Models of the whole session: one that goes leaves its connections open, and open connections warn."""
     return []
 
 
 @pytest.fixture
-def make(provider: FakeProvider, _kept: list[Any]) -> Callable[..., Any]:
+def make(provider: FakeProvider, kept: list[Any]) -> Callable[..., Any]:
     """Makes a real chat model that calls the fake provider.
 
     Its kind is `chat`, `responses`, `azure`, `azure-responses` or `anthropic`.
     """
 
     def model(kind: str, **fields: Any) -> Any:
-        _kept.append(build(kind, fields))
-        return _kept[-1]
+        kept.append(build(kind, fields))
+        return kept[-1]
 
     def build(kind: str, fields: dict[str, Any]) -> Any:
         from langchain_anthropic import ChatAnthropic

@@ -1,6 +1,6 @@
 """Exceptions in the shapes of the SDKs', without the SDKs: attributes and texts as facts of each one's source.
 
-The real classes are in tests/frameworks/test_failures_sdks.py.
+The real classes are in tests/frameworks/sdks/test_failures.py.
 """
 
 import json

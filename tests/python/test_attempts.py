@@ -162,16 +162,20 @@ def test_an_answer_that_cannot_be_used_is_not_asked_for_again(keeper_of):
     assert sent == [1]
 
 
-def test_nothing_leads_back_to_the_first_exception_after_an_answer(keeper_of):
-    """It would be kept, with all that its traceback holds, until the collector runs."""
+def test_only_the_keepers_last_error_leads_back_to_the_first_exception_after_an_answer(keeper_of):
+    """More would keep it, with all that its traceback holds, until the collector runs."""
     error = ProviderError(500)
     alive, provider = weakref.ref(error), Provider(error)
     del error
     gc.collect()
     gc.disable()
     try:
-        send(keeper_of(hooks=()).gate("generic", "acct"), provider)
+        keeper = keeper_of(hooks=())
+        send(keeper.gate("generic", "acct"), provider)
         provider.errors.clear()
+        assert alive() is keeper.last_error()
+        [lane] = keeper._lanes.values()
+        lane.last_error = None
         assert alive() is None
     finally:
         gc.enable()

@@ -8,67 +8,20 @@ Whatever is not marked as `python` is not run.
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
-import subprocess
-import sys
 from dataclasses import fields
-from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import pytest
+from pages import ELSEWHERE, PAGES, ROOT, RUN_BY, blocks_of, promised, what_differs
 
 from ratekeeper import Keeper, config
 from ratekeeper.testing import FakeProvider
 
-ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
-PAGES = [page for page in (README, *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-
-#: Runs blocks in order and tells what each one printed. Line numbers in tracebacks are those of the page.
-RUNNER = """
-import ast, asyncio, contextlib, io, json, sys
-
-page, blocks = json.load(sys.stdin)
-namespace = {"__name__": "__main__"}
-loop = asyncio.new_event_loop()
-printed = []
-for line, source in blocks:
-    code = compile("\\n" * line + source, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        awaited = eval(code, namespace)
-        if awaited is not None:
-            loop.run_until_complete(awaited)
-    printed.append(out.getvalue())
-print(json.dumps(printed))
-"""
-
-
-class Block(NamedTuple):
-    """A fenced block: its language, the line on which its text starts (from 0), and its text."""
-
-    language: str
-    line: int
-    text: str
-
-
-def blocks_of(page, language=None):
-    """The fenced blocks of a page, of one language or all."""
-    text = page.read_text(encoding="utf-8")
-    found = [
-        Block(match[1], text.count("\n", 0, match.start(2)), match[2])
-        for match in re.finditer(r"^```(\S*)[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    ]
-    return [block for block in found if language in (None, block.language)]
-
-
-def promised(block):
-    """The lines that a block says it prints."""
-    return [line.strip()[4:] for line in block.text.splitlines() if line.strip().startswith("# > ")]
 
 
 @pytest.fixture(scope="module")
@@ -77,41 +30,18 @@ def provider():
         yield running
 
 
-def run(page, blocks, provider, directory):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RATEKEEPER_")}
-    environment |= {
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "NO_PROXY": "127.0.0.1",
-        "LANGSMITH_TRACING": "false",
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": provider.openai_url,
-        "ANTHROPIC_API_KEY": "sk-test",
-        "ANTHROPIC_BASE_URL": provider.anthropic_url,
-    }
-    return subprocess.run(
-        [sys.executable, "-c", RUNNER],
-        input=json.dumps([page.name, [(block.line, block.text) for block in blocks]]),
-        env=environment,
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@every_page
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in ELSEWHERE], ids=lambda page: page.name
+)
 def test_every_python_block_runs_and_prints_what_it_says(page, provider, tmp_path):
-    blocks = blocks_of(page, "python")
-    for module in set(
-        re.findall(r"^(?:from|import) (langchain\w*|langgraph)", page.read_text(), re.MULTILINE)
-    ):
-        pytest.importorskip(module)
-    done = run(page, blocks, provider, tmp_path)
-    assert done.returncode == 0, done.stderr
-    for block, printed in zip(blocks, json.loads(done.stdout), strict=True):
-        if promised(block):
-            assert printed.splitlines() == promised(block), f"{page.name}, line {block.line}"
+    assert what_differs(page, provider, tmp_path) == ""
+
+
+@pytest.mark.parametrize(("folder", "page"), RUN_BY.items())
+def test_every_page_that_is_not_run_here_is_run_in_its_folder(folder, page):
+    tests = (ROOT / "tests" / "frameworks" / folder).glob("test_*.py")
+    assert any(page in test.read_text(encoding="utf-8") for test in tests)
+    assert page in {page.name for page in PAGES}
 
 
 @every_page

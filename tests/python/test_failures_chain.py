@@ -37,6 +37,20 @@ def max_retries(reason):
     return error
 
 
+def azure_core(name, inner):
+    """azure.core's: `inner_exception`, raised from nothing. aiohttp's every error is a ServiceRequestError there."""
+    error = named(name, named("AzureError"))("An error occurred")
+    error.inner_exception = inner
+    return error
+
+
+def aiohttp_parser():
+    """aiohttp's parser calls an answer that breaks off a bad request, in `code`."""
+    error = named("TransferEncodingError", named("HttpProcessingError"))("Not enough data")
+    error.code, error.message, error.headers = 400, "Not enough data", None
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "reached"),
     [
@@ -64,6 +78,10 @@ def max_retries(reason):
         (named("ServerDisconnectedError", named("ClientConnectionError"))(), "connection", "unknown"),
         (named("ClientConnectorError", named("ClientConnectionError"))(), "connection", "unsent"),
         (named("EndpointConnectionError", named("ConnectionError"))(), "connection", "unsent"),
+        (raised_from(named("ClientPayloadError")(), aiohttp_parser()), "connection", "unknown"),
+        (azure_core("ServiceRequestError", NewConnectionError()), "connection", "unsent"),
+        (azure_core("ServiceRequestError", http.client.RemoteDisconnected()), "connection", "unknown"),
+        (azure_core("ServiceResponseTimeoutError", ReadTimeout()), "timeout", "unknown"),
         (
             litellm(500, "OpenAIException - Connection error.", name="APIConnectionError"),
             "connection",

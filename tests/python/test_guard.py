@@ -1,6 +1,7 @@
 """The guard: so many whole jobs at a time, with tags for the calls inside."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import threading
@@ -159,3 +160,89 @@ def test_a_plain_function_that_returns_a_coroutine_is_told_that_it_would_run_out
 
     with pytest.raises(TypeError, match="decorate the coroutine function"):
         decorator(lambda: kickoff())()
+
+
+# --- calls --------------------------------------------------------------------------------------------------
+
+
+def test_a_job_makes_no_more_calls_than_it_may_and_the_next_is_not_sent():
+    keeper = rk.Keeper()
+
+    @keeper.guard(calls=3, tags={"job": "nightly"})
+    def job():
+        for made in range(9):
+            try:
+                call(keeper)
+            except rk.BudgetExceededError as error:
+                return made, error
+        return 9, None
+
+    for _ in range(2):
+        made, error = job()
+        assert made == 3
+        assert (error.tags, error.limit, error.spent) == ({"job": "nightly"}, 3, 3)
+    call(keeper)
+
+
+def test_tasks_of_a_job_share_its_calls_and_jobs_do_not_share_theirs():
+    keeper = rk.Keeper()
+
+    async def one():
+        try:
+            async with keeper.gate("openai", "acct").call(Request("m", "hello")):
+                return True
+        except rk.BudgetExceededError:
+            return False
+
+    @keeper.guard(calls=5)
+    async def job():
+        return sum(await asyncio.gather(*(one() for _ in range(9))))
+
+    async def main():
+        return await asyncio.gather(job(), job())
+
+    assert asyncio.run(main()) == [5, 5]
+
+
+def test_a_job_inside_a_job_counts_for_both_and_what_the_inner_refuses_costs_the_outer_nothing():
+    keeper = rk.Keeper()
+
+    @keeper.guard(calls=2)
+    def inner():
+        for _ in range(3):
+            with contextlib.suppress(rk.BudgetExceededError):
+                call(keeper)
+
+    @keeper.guard(calls=5)
+    def outer():
+        inner()
+        made = 2
+        with contextlib.suppress(rk.BudgetExceededError):
+            for _ in range(9):
+                call(keeper)
+                made += 1
+        return made
+
+    assert outer() == 5
+
+
+def test_attempts_of_one_call_are_one_call():
+    keeper = rk.Keeper(retry=rk.RetryPolicy(attempts=4, wait_initial=0.001, wait_max=0.002))
+
+    @keeper.guard(calls=1)
+    def job():
+        sent = 0
+        for attempt in keeper.gate("generic", "acct").attempts(Request("m", "hello")):
+            with attempt:
+                sent += 1
+                if sent < 3:
+                    raise ConnectionResetError
+        return sent
+
+    assert job() == 3
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "3"])
+def test_calls_are_a_whole_number(wrong):
+    with pytest.raises(rk.ConfigError, match="calls: expected a whole number"):
+        rk.Keeper().guard(calls=wrong)

@@ -6,15 +6,17 @@ import pytest
 
 from ratekeeper.testing.limits import Limits, QuotaChange
 from ratekeeper.testing.quotas import Account
-from ratekeeper.testing.usage import Prompt
+from ratekeeper.testing.usage import Prompt, Usage
 from ratekeeper.testing.wire.anthropic import Anthropic
 from ratekeeper.testing.wire.azure import Azure, AzureUnknown
+from ratekeeper.testing.wire.bedrock import Bedrock, burndown
 from ratekeeper.testing.wire.call import Call, Problem
+from ratekeeper.testing.wire.gemini import Gemini
 from ratekeeper.testing.wire.groq import Groq
 from ratekeeper.testing.wire.mistral import Mistral
 from ratekeeper.testing.wire.openai import OpenAI
 
-VENDORS = [OpenAI, Azure, AzureUnknown, Anthropic, Groq, Mistral]
+VENDORS = [OpenAI, Azure, AzureUnknown, Anthropic, Groq, Mistral, Gemini, Bedrock]
 
 
 def account(vendor, **limits):
@@ -163,3 +165,116 @@ def test_anthropic_says_of_which_day_or_minute_a_limit_is():
     assert not [
         name for name in Anthropic().limit_headers(own, 0.0, 0.0) if "daily" in name or "-requests" in name
     ]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "quota", "metric"),
+    [
+        ("rpm", "GenerateRequestsPerMinutePerProjectPerModel", "generate_requests_per_model"),
+        ("rpd", "GenerateRequestsPerDayPerProjectPerModel", "generate_requests_per_model_per_day"),
+        (
+            "tpm",
+            "GenerateContentPaidTierInputTokensPerModelPerMinute",
+            "generate_content_paid_tier_input_token_count",
+        ),
+    ],
+)
+def test_gemini_refuses_with_the_quotas_name_its_value_and_the_wait_in_the_body(dimension, quota, metric):
+    own = account(Gemini(), **{dimension: 60})
+    own.admit({"requests": 60, "tokens": 60}, 0.0)
+    problem, status, body = refused(Gemini(), own, {"requests": 1, "tokens": 1})
+    error = body["error"]
+    assert (status, error["code"], error["status"]) == (429, 429, "RESOURCE_EXHAUSTED")
+    failed, _, retry = error["details"]
+    assert failed["violations"] == [
+        {
+            "quotaMetric": f"generativelanguage.googleapis.com/{metric}",
+            "quotaId": quota,
+            "quotaDimensions": {"location": "global", "model": "m"},
+            "quotaValue": "60",
+        }
+    ]
+    wait = {"rpm": "1s", "rpd": "1440s", "tpm": "1s"}[dimension]
+    assert retry["retryDelay"] == wait
+    assert error["message"].endswith(f"Please retry in {wait}.")
+    assert Gemini().retry_headers(problem) == Gemini().limit_headers(own, 0.0, 0.0) == {}
+
+
+def test_gemini_without_a_wait_to_name_sends_no_retry_info():
+    _, body = Gemini().error(Problem("rate_limit"), "m", 1)
+    assert "details" not in body["error"]
+    _, body = Gemini().error(Problem("insufficient_quota"), "m", 1)
+    assert "limit: 0" in body["error"]["message"]
+    assert [detail["@type"].rpartition(".")[2] for detail in body["error"]["details"]] == [
+        "QuotaFailure",
+        "Help",
+    ]
+
+
+def test_geminis_key_stands_in_a_header_or_in_the_query():
+    assert Gemini().key({"x-goog-api-key": "one", ":path": "/v1beta/models/m?key=two"}) == "one"
+    assert Gemini().key({":path": "/v1beta/models/m:generateContent?alt=sse&key=two"}) == "two"
+    assert Gemini().key({":path": "/v1beta/models/m?alt=sse"}) is None
+
+
+def test_gemini_counts_the_prompt_and_no_output():
+    call = Call(model="m", prompt=Prompt(chars=400), max_tokens=10_000)
+    assert Gemini().amounts(call)["tokens"] == 100
+    assert Gemini().settled(call, Usage(120, 5000, cached=50)) == 120
+
+
+@pytest.mark.parametrize(
+    ("authorization", "key"),
+    [
+        (
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261121/us-east-1/bedrock/aws4_request, Signature=0",
+            "AKIDEXAMPLE",
+        ),
+        ("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261121/us-east-1/s3/aws4_request, Signature=0", None),
+        ("Bearer bedrock-api-key", "bedrock-api-key"),
+        ("", None),
+    ],
+)
+def test_bedrocks_key_is_the_access_key_id_of_the_signature_or_its_api_key(authorization, key):
+    assert Bedrock().key({"authorization": authorization}) == key
+
+
+@pytest.mark.parametrize(
+    ("model", "times"),
+    [
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", 1),
+        ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", 5),
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", 5),
+        ("global.anthropic.claude-opus-4-7", 5),
+        ("anthropic.claude-opus-4-8", 15),
+        ("anthropic.claude-sonnet-5", 10),
+        ("amazon.nova-lite-v1:0", 1),
+    ],
+)
+def test_output_counts_on_bedrock_as_often_as_the_model_says(model, times):
+    call = Call(model=model, prompt=Prompt(chars=400), max_tokens=1000)
+    assert burndown(model) == times
+    assert Bedrock().amounts(call)["tokens"] == 1100
+    assert Bedrock().settled(call, Usage(100, 20, cached=60, cache_write=30)) == 40 + times * 20
+    unnamed = Call(model=model, prompt=Prompt(chars=400))
+    assert Bedrock().amounts(unnamed)["tokens"] == 100 + (64_000 if times > 1 else 4_096)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"rpm": 1}, "Too many requests, please wait before trying again."),
+        ({"rpd": 1}, "Too many requests per day, please wait before trying again."),
+        ({"tpm": 1}, "Too many tokens, please wait before trying again."),
+    ],
+)
+def test_bedrock_says_of_what_there_are_too_many_and_names_no_wait(limits, message):
+    own = account(Bedrock(), **limits)
+    own.admit({"requests": 1, "tokens": 1}, 0.0)
+    problem, status, body = refused(Bedrock(), own, {"requests": 1, "tokens": 1})
+    assert (status, body) == (429, {"message": message})
+    assert Bedrock().error_headers(problem)["x-amzn-ErrorType"].startswith("ThrottlingException:")
+    assert problem.retry_after is not None
+    assert Bedrock().retry_headers(problem) == Bedrock().limit_headers(own, 0.0, 0.0) == {}
+    named = Problem("unavailable", retry_after=1.5)
+    assert Bedrock().retry_headers(named) == {"x-amz-retry-after": "1500"}

@@ -73,7 +73,49 @@ def test_gemini_counts_input_alone_and_groq_no_cached_input():
     assert get("groq").settle(Request("g"), SIZES, usage) == (1, 40, 50, 90)
 
 
-@pytest.mark.parametrize("name", ["openai", "azure", "anthropic", "generic", "gemini", "groq"])
+def test_bedrock_holds_input_and_max_tokens_and_then_counts_the_output_several_times():
+    model = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+    request = Request(model, max_tokens=1000)
+    usage = Usage(100, 50, cache_read_tokens=60, cache_write_tokens=30)
+    assert get("bedrock").reserve(request, SIZES) == (1, 120, 300, 150 + 1000)
+    assert get("bedrock").settle(request, SIZES, usage) == (1, 40, 50, 40 + 5 * 50)
+    assert get("bedrock").settle(Request("amazon.nova-lite-v1:0"), SIZES, usage) == (1, 40, 50, 90)
+
+
+@pytest.mark.parametrize(
+    ("model", "burndown", "maximum"),
+    [
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", 1, 4_096),
+        ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", 5, 64_000),
+        ("global.anthropic.claude-opus-4-7", 5, 64_000),
+        ("anthropic.claude-opus-4-8", 15, 64_000),
+        ("anthropic.claude-sonnet-5", 10, 64_000),
+        ("meta.llama3-1-70b-instruct-v1:0", 1, 4_096),
+    ],
+)
+def test_bedrock_knows_by_the_models_name_what_its_output_counts_and_how_much_it_holds(
+    model, burndown, maximum
+):
+    bedrock = get("bedrock")
+    assert bedrock.reserve(Request(model), SIZES).tokens == 150 + maximum
+    assert bedrock.settle(Request(model), SIZES, Usage(0, 7)).tokens == 7 * burndown
+
+
+def test_bedrocks_account_is_a_key_in_a_region_and_a_cross_region_profile_is_a_model_of_its_own():
+    bedrock = get("bedrock")
+    accounts = {
+        account_of(bedrock, api_key=key, base_url=f"https://bedrock-runtime.{region}.amazonaws.com")
+        for key in ("AKIDONE", "AKIDTWO")
+        for region in ("us-east-1", "eu-central-1")
+    }
+    assert len(accounts) == 4
+    assert (
+        len({bedrock.group(model) for model in ("anthropic.claude-opus-5", "us.anthropic.claude-opus-5")})
+        == 2
+    )
+
+
+@pytest.mark.parametrize("name", ["openai", "azure", "anthropic", "generic", "gemini", "bedrock", "groq"])
 def test_one_call_is_one_request_when_reserved_and_when_settled(name):
     provider = get(name)
     assert provider.name == name

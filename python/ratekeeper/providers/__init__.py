@@ -10,10 +10,13 @@ reads a raw response body, `provider.limits(headers, now)` its headers. What an 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .account import account_of, fingerprint
 from .anthropic import Anthropic
 from .azure import AzureOpenAI
 from .base import Amounts, Provider, Request, Sizes
+from .bedrock import Bedrock
 from .openai import OpenAI
 from .others import DeepSeek, Gemini, Groq, Mistral, OpenRouter
 from .usage import Usage, read_usage
@@ -27,6 +30,7 @@ __all__ = [
     "account_of",
     "fingerprint",
     "get",
+    "known",
     "read_usage",
 ]
 
@@ -37,6 +41,7 @@ _PROVIDERS: dict[str, Provider] = {
         AzureOpenAI(),
         Anthropic(),
         Gemini(),
+        Bedrock(),
         Groq(),
         Mistral(),
         DeepSeek(),
@@ -55,3 +60,8 @@ def get(name: str) -> Provider:
     other.name = name
     # setdefault: two threads that meet here must get the same object.
     return _PROVIDERS.setdefault(name, other)
+
+
+def known() -> Mapping[str, Provider]:
+    """All providers that were described or asked for so far, by name."""
+    return _PROVIDERS

@@ -21,6 +21,7 @@ _UNSENT = frozenset(
         "ConnectError",
         "ConnectTimeout",
         "ConnectTimeoutError",
+        "ConnectionTimeoutError",
         "ConnectionRefusedError",
         "EndpointConnectionError",
         "InvalidURL",
@@ -31,8 +32,9 @@ _UNSENT = frozenset(
         "gaierror",
     }
 )
-#: litellm gives its connection errors and timeouts the status of an answer that nobody sent.
-_SPEECHLESS = "APIConnectionError"
+#: Whose status nobody sent: litellm's connection errors and timeouts, and aiohttp's parser, which calls an answer
+#: that breaks off a bad request.
+_SPEECHLESS = frozenset({"APIConnectionError", "HttpProcessingError"})
 _LONGEST_CHAIN = 16
 #: Characters of a message or a body that are read; a body may quote a whole prompt.
 _LONGEST_TEXT = 8192
@@ -75,7 +77,7 @@ def gather(error: BaseException) -> Evidence:
         if isinstance(link, RatekeeperError):
             return Evidence(None, None, {}, "", tuple(names), unsent=False, ours=True)
         status, body = _status(link), _body(link)
-        if _SPEECHLESS not in names and (status is not None or isinstance(body, Mapping)):
+        if _SPEECHLESS.isdisjoint(names) and (status is not None or isinstance(body, Mapping)):
             text = f"{_message(link)}\n{_flat(body)}"
             return Evidence(
                 status, _spoken(link, body), _headers(link, body), text, tuple(names), False, False
@@ -100,9 +102,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _wrapped(error: BaseException) -> BaseException | None:
-    """What urllib, urllib3 and requests put inside their exceptions instead of raising from it."""
-    reason = _get(error, "reason")
-    inside = (reason, *error.args) if isinstance(error, OSError) else (reason,)
+    """What urllib, urllib3, requests and azure-core put inside their exceptions instead of raising from it."""
+    inside = [_get(error, "reason"), _get(error, "inner_exception")]
+    if isinstance(error, OSError):
+        inside += error.args
     return next((thing for thing in inside if isinstance(thing, BaseException)), None)
 
 

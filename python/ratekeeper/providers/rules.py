@@ -104,7 +104,8 @@ _NAMED: tuple[tuple[Kind, str], ...] = (
     ("bad_request", "UnsupportedProtocol InvalidURL LocalProtocolError MissingSchema InvalidSchema"),
     ("bad_request", "BadRequestError NotFoundError UnprocessableEntityError"),
     ("timeout", "TimeoutError APITimeoutError Timeout TimeoutException DeadlineExceeded"),
-    ("timeout", "ReadTimeoutError ConnectTimeoutError"),
+    ("timeout", "ReadTimeoutError ConnectTimeoutError ServerTimeoutError"),
+    ("timeout", "ServiceRequestTimeoutError ServiceResponseTimeoutError"),
     ("connection", "ConnectionError APIConnectionError TransportError NetworkError ConnectError URLError"),
     (
         "connection",
@@ -114,6 +115,7 @@ _NAMED: tuple[tuple[Kind, str], ...] = (
         "connection",
         "ClientConnectionError ClientPayloadError HTTPClientError MaxRetryError SSLError gaierror",
     ),
+    ("connection", "ServiceRequestError ServiceResponseError"),
     ("exhausted", "EnforcedSpendLimitReachedError BudgetExceededError PaymentRequiredError"),
     ("too_large", "ContextWindowExceededError RequestTooLargeError"),
     ("rate_limit", "RateLimitError TooManyRequests ResourceExhausted"),

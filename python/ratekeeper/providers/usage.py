@@ -28,21 +28,42 @@ class Usage(NamedTuple):
     reasoning_tokens: int = 0
 
 
+#: Gemini's counts by the field that holds them: prompt, tools' results in it, candidates, thoughts, cache.
+_GEMINI = {
+    "usageMetadata": (
+        "promptTokenCount",
+        "toolUsePromptTokenCount",
+        "candidatesTokenCount",
+        "thoughtsTokenCount",
+        "cachedContentTokenCount",
+    ),
+    "usage_metadata": (
+        "prompt_token_count",
+        "tool_use_prompt_token_count",
+        "candidates_token_count",
+        "thoughts_token_count",
+        "cached_content_token_count",
+    ),
+}
+
+
 def read_usage(response: object) -> Usage | None:
-    """Usage of a raw response of OpenAI chat or responses, or Anthropic messages; None if it has none.
+    """Usage of a raw response of OpenAI, Anthropic, Gemini or Bedrock's Converse; None if it has none.
 
     Args:
-        response: The response body as a dict or an SDK object, or its `usage` part alone.
+        response: The response body as a dict or an SDK object, or the part of it alone that has the usage.
 
-    Sources: the shapes are those of openai 3.52 and anthropic 2.11.
+    Sources: the shapes are those of openai 3.52, anthropic 2.11, google-genai 1.65 and botocore 1.43.
     """
     usage = _get(response, "usage")
     if usage is None:
         usage = response
     if _get(usage, "prompt_tokens") is not None:
         return _openai(usage, "prompt", "completion")
+    if _get(usage, "inputTokens") is not None:
+        return _bedrock(usage)
     if _get(usage, "input_tokens") is None:
-        return None
+        return _gemini(response)
     if (
         _get(usage, "cache_read_input_tokens") is not None
         or _get(usage, "cache_creation_input_tokens") is not None
@@ -68,6 +89,24 @@ def _anthropic(usage: object) -> Usage:
     written = _count(usage, "cache_creation_input_tokens")
     sent = _count(usage, "input_tokens") + read + written
     return Usage(sent, _count(usage, "output_tokens"), read, written, _reasoning(usage, "output"))
+
+
+def _gemini(response: object) -> Usage | None:
+    """Cached tokens are a part of the prompt; thoughts stand beside the candidates, and are output."""
+    for holder, names in _GEMINI.items():
+        usage = _get(response, holder) or response
+        if _get(usage, names[0]) is not None:
+            prompt, tools, said, thoughts, cached = (_count(usage, name) for name in names)
+            return Usage(prompt + tools, said + thoughts, cached, 0, thoughts)
+    return None
+
+
+def _bedrock(usage: object) -> Usage:
+    """What was read from the cache or written to it stands beside the input."""
+    read = _count(usage, "cacheReadInputTokens")
+    written = _count(usage, "cacheWriteInputTokens")
+    sent = _count(usage, "inputTokens") + read + written
+    return Usage(sent, _count(usage, "outputTokens"), read, written)
 
 
 def _reasoning(usage: object, answered: str) -> int:

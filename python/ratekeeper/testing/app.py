@@ -10,20 +10,33 @@ from starlette.requests import ClientDisconnect, Request  # noqa: TID253
 from starlette.routing import BaseRoute, Route  # noqa: TID253
 from starlette.types import Receive, Scope, Send  # noqa: TID253
 
-from ratekeeper.testing.control import control_routes
+from ratekeeper.testing.control import MODELS, control_routes
 from ratekeeper.testing.exchange import Exchange
 from ratekeeper.testing.line import Line
 from ratekeeper.testing.state import State
 from ratekeeper.testing.wire.anthropic import Anthropic
 from ratekeeper.testing.wire.azure import Azure, AzureChat, AzureUnknown
+from ratekeeper.testing.wire.bedrock import Bedrock
 from ratekeeper.testing.wire.call import Format, Vendor
 from ratekeeper.testing.wire.chat import Chat
+from ratekeeper.testing.wire.converse import Converse
+from ratekeeper.testing.wire.embed_content import EmbedContent
 from ratekeeper.testing.wire.embeddings import Embeddings
+from ratekeeper.testing.wire.gemini import Gemini
+from ratekeeper.testing.wire.generate import Generate
 from ratekeeper.testing.wire.groq import Groq
 from ratekeeper.testing.wire.messages import Messages
 from ratekeeper.testing.wire.mistral import Mistral
 from ratekeeper.testing.wire.openai import OpenAI
 from ratekeeper.testing.wire.responses import Responses
+
+#: Gemini's methods of a model, each in a format of its own.
+_GEMINI: dict[str, Format] = {
+    "generateContent": Generate(),
+    "streamGenerateContent": Generate(stream=True),
+    "embedContent": EmbedContent(),
+    "batchEmbedContents": EmbedContent(batch=True),
+}
 
 
 class Endpoint:
@@ -40,6 +53,8 @@ class Endpoint:
         except ClientDisconnect:
             return  # nobody is left to answer, and nothing was asked yet
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if query := scope["query_string"]:  # a key may stand there
+            headers[":path"] = f"{scope['path']}?{query.decode('latin-1')}"
         exchange = Exchange(self._state, self._vendor, self._format, Line(receive, send), headers)
         await exchange.run(raw, scope["path_params"].get("deployment"))
 
@@ -48,6 +63,7 @@ def make_app(state: State) -> Starlette:
     """The application over a provider's state."""
     openai, azure, anthropic, groq, mistral = OpenAI(), Azure(), Anthropic(), Groq(), Mistral()
     azure_responses = AzureUnknown() if state.settings.azure_unknown else azure
+    gemini, bedrock = Gemini(), Bedrock()
     chat, responses, embeddings = Chat(), Responses(), Embeddings()
     paths: list[tuple[str, Vendor, Format]] = [
         ("/v1/chat/completions", openai, chat),
@@ -63,6 +79,12 @@ def make_app(state: State) -> Starlette:
         ("/groq/openai/v1/chat/completions", groq, chat),
         ("/groq/openai/v1/responses", groq, responses),
         ("/mistral/v1/chat/completions", mistral, chat),
+        ("/models/chat/completions", azure, AzureChat()),
+        ("/chat/completions", azure, AzureChat()),
+        ("/models/embeddings", azure, embeddings),
+        ("/model/{deployment:path}/converse", bedrock, Converse()),
+        ("/model/{deployment:path}/converse-stream", bedrock, Converse(stream=True)),
+        *((f"{MODELS}:{method}", gemini, own) for method, own in _GEMINI.items()),
     ]
     routes: list[BaseRoute] = [Route(p, Endpoint(state, v, f), methods=["POST"]) for p, v, f in paths]
     return Starlette(routes=[*routes, *control_routes(state)])

@@ -15,12 +15,15 @@ from starlette.routing import BaseRoute, Route  # noqa: TID253
 from ratekeeper.testing.limits import QuotaChange, Use
 from ratekeeper.testing.settings import Fault, reply_from_json
 from ratekeeper.testing.state import State
+from ratekeeper.testing.wire import converse, generate
 from ratekeeper.testing.wire.anthropic import model_list as anthropic_models
 from ratekeeper.testing.wire.messages import Messages
 from ratekeeper.testing.wire.openai import model_list as openai_models
 
 Handler = Callable[[Request], Awaitable[Response]]
 _EMPTY = 204
+#: Where Gemini's models are: `v1beta`, or another version.
+MODELS = "/{version}/models/{deployment}"
 
 
 def _checked(handler: Handler) -> Handler:
@@ -83,6 +86,17 @@ class Control:
         """``POST /v1/messages/count_tokens``."""
         return JSONResponse({"input_tokens": Messages().prompt(await request.json()).tokens})
 
+    async def count_gemini(self, request: Request) -> Response:
+        """``POST …:countTokens``: of contents, or of a whole request."""
+        body = await request.json()
+        prompt = generate.read_prompt(generate.pick(body, "generateContentRequest") or body)
+        return JSONResponse({"totalTokens": prompt.tokens})
+
+    async def count_bedrock(self, request: Request) -> Response:
+        """``POST /model/{modelId}/count-tokens``."""
+        body = await request.json()
+        return JSONResponse({"inputTokens": converse.read_prompt(body["input"]["converse"]).tokens})
+
 
 def control_routes(state: State) -> list[BaseRoute]:
     """The routes beside those of the models."""
@@ -98,4 +112,6 @@ def control_routes(state: State) -> list[BaseRoute]:
         Route("/openai/v1/models", control.models, methods=["GET"]),
         Route("/groq/openai/v1/models", control.models, methods=["GET"]),
         Route("/v1/messages/count_tokens", _checked(control.count), methods=["POST"]),
+        Route(f"{MODELS}:countTokens", _checked(control.count_gemini), methods=["POST"]),
+        Route("/model/{model:path}/count-tokens", _checked(control.count_bedrock), methods=["POST"]),
     ]

@@ -8,6 +8,7 @@ counted. Vendors and formats come from ``wire``; the way to the client is a ``Li
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass, field, replace
 
@@ -31,7 +32,9 @@ from ratekeeper.testing.wire.call import (
 )
 
 _REFUSING: tuple[ProblemKind, ...] = ("rate_limit", "slow_down", "ramp_limit", "insufficient_quota")
-_FAILING: tuple[ProblemKind, ...] = ("overloaded", "server_error", "unavailable")
+_FAILING: tuple[ProblemKind, ...] = ("overloaded", "server_error", "model_error", "unavailable")
+#: How SDKs tell which attempt of theirs it is: botocore counts from 1, the Stainless SDKs count retries.
+_BOTO_ATTEMPT = re.compile(r"\battempt=(\d{1,4})")
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Exchange:
         vendor: Whose keys, quotas, headers and errors.
         format: Whose bodies.
         line: The way to the client.
-        headers: The request's headers, in lower case.
+        headers: The request's headers, in lower case; `:path` has path and query where there is a query.
     """
 
     state: State
@@ -97,6 +100,8 @@ class Exchange:
             else:
                 await self._serve(visit, read)
         except ClientLeftError:
+            if call is not None:
+                self._settle(visit, call, Usage(call.prompt.estimate, visit.entry.output))
             visit.end(0, "disconnected", self.state.clock())
         finally:
             visit.end(500, "failed", self.state.clock())
@@ -118,14 +123,13 @@ class Exchange:
             return Problem("bad_request", f"We could not parse the JSON body of your request: {error!r}.")
 
     def _arrive(self, call: Call | None) -> Visit:
-        retries = self.headers.get("x-stainless-retry-count", "0")
         entry = Entry(
             at=self.state.clock(),
             key=fingerprint(self.vendor.key(self.headers) or ""),
             model=call.model if call else "",
             api=self.format.api,
             stream=bool(call and call.stream),
-            attempt=int(retries) + 1 if retries.isdecimal() else 1,
+            attempt=_attempt(self.headers),
         )
         visit = Visit(entry, self.state.recorder)
         visit.recorder.arrive(entry)
@@ -139,6 +143,8 @@ class Exchange:
         if problem is None:
             visit.admit(account)
             problem = _problem(fault, _FAILING)
+            if problem:
+                self._settle(visit, call, Usage(call.prompt.estimate, 0))
         if problem:
             await self._refuse(visit, problem, call.model, account)
             return
@@ -166,7 +172,7 @@ class Exchange:
         if not self.state.settings.hints:
             problem = replace(problem, retry_after=None)
         status, body = self.vendor.error(problem, model, self.ident)
-        headers = self._head(account)
+        headers = {**self._head(account), **self.vendor.error_headers(problem)}
         if self.state.settings.headers:
             headers.update(self.vendor.retry_headers(problem))
         visit.end(status, "refused" if status < 500 else "failed", self.state.clock())
@@ -183,6 +189,7 @@ class Exchange:
         await self.line.pause(latency + answer.usage.output * self.state.settings.token_latency)
         body = json.dumps(self.format.write(call, answer)).encode()
         self._produce(visit, answer.usage.output)
+        self._settle(visit, call, answer.usage)
         fill(visit.entry, answer.usage, answer.usage.output)
         visit.end(200, "cut" if cut else "answered", self.state.clock())
         headers = self._head(visit.account)
@@ -200,7 +207,7 @@ class Exchange:
     async def _stream(self, visit: Visit, call: Call, answer: Answer, cut: Fault | None) -> None:
         settings = self.state.settings
         events = list(self.format.events(call, answer, settings.stream_tokens))
-        head = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        head = {"content-type": call.media, "cache-control": "no-cache"}
         await self.line.start(200, {**head, **self._head(visit.account)})
         if cut:
             events = events[: len(events) // 2 if cut.after_events is None else cut.after_events]
@@ -215,10 +222,12 @@ class Exchange:
             self._produce(visit, event.tokens)
             await self.line.chunk(event.data)
         if cut:
+            self._settle(visit, call, replace(answer.usage, output=sent))
             fill(visit.entry, answer.usage, sent)
             visit.end(200, "cut", self.state.clock())
             raise StreamCutError
         self._produce(visit, answer.usage.output - sent)
+        self._settle(visit, call, answer.usage)
         fill(visit.entry, answer.usage, answer.usage.output)
         visit.end(200, "answered", self.state.clock())
         await self.line.chunk(events[-1].data, last=True)
@@ -227,6 +236,12 @@ class Exchange:
         if visit.account and tokens:
             total = tokens if self.vendor.total_as_produced else 0
             visit.account.charge({"output": tokens, "tokens": total}, self.state.clock())
+
+    def _settle(self, visit: Visit, call: Call, usage: Usage) -> None:
+        """Where a vendor counts anew at the end, charge what it counts beyond the start, or give back."""
+        counted = self.vendor.settled(call, usage)
+        if visit.account and counted is not None:
+            visit.account.charge({"tokens": counted - visit.entry.admitted}, self.state.clock())
 
     def _correct_input(self, account: Account, call: Call, usage: Usage) -> None:
         free = usage.cached if self.vendor.cached_is_free else 0
@@ -248,6 +263,13 @@ class Exchange:
         if account and self.state.settings.headers:
             headers.update(self.vendor.limit_headers(account, self.state.clock(), time.time()))
         return headers
+
+
+def _attempt(headers: Headers) -> int:
+    if told := _BOTO_ATTEMPT.search(headers.get("amz-sdk-request", "")):
+        return int(told[1])
+    retries = headers.get("x-stainless-retry-count", "0")
+    return int(retries) + 1 if retries.isdecimal() else 1
 
 
 def _problem(fault: Fault | None, kinds: tuple[ProblemKind, ...]) -> Problem | None:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class FakeProvider(Settings):
-    """A local server that answers, counts and refuses like OpenAI, Azure OpenAI, Anthropic, Groq and Mistral.
+    """A local server that answers, counts and refuses like OpenAI, Azure, Anthropic, Gemini, Bedrock, Groq and Mistral.
 
     Use it as a context manager, or call ``start`` and ``stop``. It serves all vendors at once; a quota is
-    kept per API key and model (or Azure deployment), and any key is accepted. All settings are keywords,
-    described in ``Settings`` and ``Limits``.
+    kept per API key (on Bedrock, access key id) and model (or Azure deployment), and any key is accepted. All
+    settings are keywords, described in ``Settings`` and ``Limits``.
 
     Attributes:
         host: Where to listen.
@@ -102,6 +102,24 @@ class FakeProvider(Settings):
     @property
     def azure_url(self) -> str:
         """``azure_endpoint`` of OpenAI's SDK; with ``/openai/v1``, ``base_url`` of the v1 API."""
+        return self.url
+
+    @property
+    def azure_inference_url(self) -> str:
+        """``endpoint`` of azure-ai-inference, as of an Azure AI resource.
+
+        An Azure OpenAI deployment is at ``azure_url`` with ``/openai/deployments/{name}``.
+        """
+        return f"{self.url}/models"
+
+    @property
+    def gemini_url(self) -> str:
+        """``base_url`` in the ``http_options`` of google-genai."""
+        return self.url
+
+    @property
+    def bedrock_url(self) -> str:
+        """``endpoint_url`` of botocore's ``bedrock-runtime`` clients."""
         return self.url
 
     @property

@@ -34,12 +34,13 @@ class Entry:
         ended: Likewise, of the moment before its last byte; None while it runs.
         key: The API key's fingerprint.
         model: The model, or the Azure deployment.
-        api: ``openai.chat``, ``openai.responses``, ``openai.embeddings`` or ``anthropic.messages``.
-        stream: Whether it was answered as server-sent events.
+        api: ``openai.chat``, ``openai.responses``, ``openai.embeddings``, ``anthropic.messages``,
+            ``gemini.generate``, ``gemini.embed`` or ``bedrock.converse``.
+        stream: Whether it was answered in events.
         status: The HTTP status; 499 where the client left, 0 while it runs.
         outcome: ``answered``, ``refused`` (a 4xx), ``failed`` (a 5xx), ``cut`` by a fault, ``disconnected``
             by the client, or ``running``.
-        attempt: The SDK's own attempt, from 1, as told by ``x-stainless-retry-count``.
+        attempt: The SDK's own attempt, from 1, as told by ``x-stainless-retry-count`` or ``amz-sdk-request``.
         admitted: Tokens charged to the quota at the start.
         retry_after: Seconds after which a refused request would have been let in, or that a fault named; whether
             or not ``headers`` and ``hints`` let the client know. None where no wait was known.

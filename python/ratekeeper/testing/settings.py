@@ -20,6 +20,7 @@ FaultKind = Literal[
     "insufficient_quota",
     "overloaded",
     "server_error",
+    "model_error",
     "unavailable",
     "broken_stream",
     "slow",
@@ -34,8 +35,9 @@ class Fault:
         kind: ``rate_limit`` (429, whatever the quota says), ``slow_down`` and ``ramp_limit`` (429 for growing too
             fast, in the words of OpenAI and of Anthropic; an ordinary ``rate_limit`` from those who have no
             such words), ``insufficient_quota`` (429 that no wait cures), ``overloaded`` (529 from Anthropic, 503
-            elsewhere), ``server_error`` (500), ``unavailable`` (503), ``broken_stream`` (the connection is cut
-            in the middle of the answer), ``slow`` (``delay`` on top).
+            elsewhere), ``server_error`` (500), ``model_error`` (424 from Bedrock, 500 elsewhere), ``unavailable``
+            (503), ``broken_stream`` (the connection is cut in the middle of the answer), ``slow`` (``delay`` on
+            top).
         probability: Chance for a request that meets the other conditions, drawn from the provider's seed.
         every: Every n-th such request.
         times: At most so many in all.
@@ -45,7 +47,7 @@ class Fault:
         retry_after: Seconds named to the client (``rate_limit``, ``slow_down``, ``ramp_limit``, ``overloaded``,
             ``unavailable``). None names none.
         delay: Seconds added by ``slow``.
-        after_events: SSE events sent before a ``broken_stream``; None cuts halfway.
+        after_events: Events sent before a ``broken_stream``; None cuts halfway.
     """
 
     kind: FaultKind

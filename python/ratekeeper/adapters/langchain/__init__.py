@@ -5,13 +5,16 @@ Owns the entry `wrap` and the rule for what is wrapped already. What a wrapped m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
 
+from ratekeeper.adapters.audit import Audited
 from ratekeeper.errors import ConfigError
 
 from .configurable import gate_of_configurable, limit_configurable
+from .identify import model_of
 from .subclass import limit
 from .view import hold_of
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from ratekeeper.gate import Gate, Options
     from ratekeeper.keeper import Keeper
 
-__all__ = ["wrap"]
+__all__ = ["audit", "wrap"]
 
 T = TypeVar("T")
 
@@ -46,6 +49,14 @@ def wrap(obj: T, keeper: Keeper, options: Options) -> T:
     hold = hold_of(obj)
     _same_keeper(hold.gate if hold else None, way, obj)
     return cast("T", limit(obj, way))
+
+
+def audit(obj: Any) -> Iterator[Audited]:
+    """The model itself; what it is bound to or falls back on is another object."""
+    if isinstance(obj, BaseChatModel):
+        yield Audited("model", type(obj).__name__, model_of(obj, {}), wrapped=hold_of(obj) is not None)
+    else:
+        yield Audited("model", type(obj).__name__, "", wrapped=gate_of_configurable(obj) is not None)
 
 
 def _same_keeper(before: Gate | None, now: Gate, obj: object) -> None:

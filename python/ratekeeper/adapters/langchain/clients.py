@@ -23,6 +23,10 @@ _ROOTS: Mapping[tuple[str, str], Family] = {
     ("langchain_groq.chat_models", "ChatGroq"): "groq",
 }
 
+#: Where the Azure client of openai 2 sends what is no deployment's (the Responses API): its `with_options` forgets
+#: them, and the copy then asks a path that Azure does not have. openai 3 keeps them.
+_AZURE_PLACE = ("_azure_endpoint", "_azure_deployment")
+
 #: Clients that ChatAnthropic keeps in its instance dict once they were needed. They hold locks: no pickle
 #: takes them.
 CACHED_CLIENTS = ("_client", "_async_client")
@@ -60,7 +64,11 @@ def turn_retries_off(values: dict[str, Any], family: Family) -> None:
 
 def _single_attempt(client: Any) -> Any:
     """The same client, on the same connections, that tries once and lets its answers' headers be heard."""
-    return listen(client.with_options(max_retries=0))
+    single = client.with_options(max_retries=0)
+    for name in _AZURE_PLACE:
+        if hasattr(client, name):
+            setattr(single, name, getattr(client, name))
+    return listen(single)
 
 
 def _replace(values: dict[str, Any], root_name: str, resource_name: str, kind: str) -> None:

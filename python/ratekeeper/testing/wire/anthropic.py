@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from ratekeeper.testing.limits import Algorithm
 from ratekeeper.testing.meters import Meter
 from ratekeeper.testing.quotas import Account, Amounts, Refusal
-from ratekeeper.testing.wire.call import Call, Headers, Json, Problem
+from ratekeeper.testing.wire.call import Call, Headers, Json, Problem, Vendor
 from ratekeeper.testing.wire.openai import bearer, left, retry_seconds
 
 _NAMES = {"requests": "requests", "input": "input-tokens", "output": "output-tokens", "tokens": "tokens"}
@@ -28,13 +28,14 @@ _ERRORS: dict[str, tuple[int, str, str]] = {
     "ramp_limit": (429, "rate_limit_error", "Usage grew too quickly. Scale up more gradually."),
     "overloaded": (529, "overloaded_error", "Overloaded"),
     "server_error": (500, "api_error", "Internal server error"),
+    "model_error": (500, "api_error", "The model failed"),
     "unavailable": (503, "api_error", "Service unavailable"),
     "authentication": (401, "authentication_error", "invalid x-api-key"),
     "bad_request": (400, "invalid_request_error", "Invalid request."),
 }
 
 
-class Anthropic:
+class Anthropic(Vendor):
     """The vendor ``anthropic``."""
 
     algorithm: Algorithm = "token_bucket"

@@ -22,11 +22,15 @@ ProblemKind = Literal[
     "insufficient_quota",
     "overloaded",
     "server_error",
+    "model_error",
     "unavailable",
     "authentication",
     "bad_request",
     "not_found",
 ]
+
+
+SSE = "text/event-stream; charset=utf-8"
 
 
 class BadRequestError(ValueError):
@@ -49,7 +53,8 @@ class Call:
         model: The model named in the body, or the Azure deployment: whose quota it is.
         prompt: What was counted of the messages.
         max_tokens: The most output tokens allowed, None if not said.
-        stream: Answer as server-sent events.
+        stream: Answer in events.
+        media: What kind of events: server-sent ones, if not said.
         include_usage: Send the usage in a stream.
         tools: The tools offered.
         forced: Tools that must be called.
@@ -62,6 +67,7 @@ class Call:
     prompt: Prompt
     max_tokens: int | None = None
     stream: bool = False
+    media: str = SSE
     include_usage: bool = False
     tools: list[Tool] = field(default_factory=list)
     forced: list[Tool] = field(default_factory=list)
@@ -101,7 +107,7 @@ class Answer:
 
 @dataclass
 class Event:
-    """One server-sent event and the output tokens it carries."""
+    """One event of a stream and the output tokens it carries."""
 
     data: bytes
     tokens: int = 0
@@ -144,7 +150,7 @@ class Format(Protocol):
 
 
 class Vendor(Protocol):
-    """What one vendor does its own way.
+    """What one vendor does its own way; what most do alike is written here.
 
     Attributes:
         algorithm: How its quotas are counted, if the limits do not say.
@@ -173,3 +179,11 @@ class Vendor(Protocol):
 
     def error(self, problem: Problem, model: str, ident: int) -> tuple[int, Json]:
         """Status and body."""
+
+    def error_headers(self, problem: Problem) -> dict[str, str]:  # noqa: ARG002
+        """What an error's headers say beside limits and waits: nothing, with most."""
+        return {}
+
+    def settled(self, call: Call, usage: Usage) -> int | None:  # noqa: ARG002
+        """The tokens that stay counted when the call has ended; None for what was counted before."""
+        return None

@@ -15,7 +15,8 @@ from ratekeeper.testing.usage import Prompt
 from ratekeeper.testing.wire.call import Answer, BadRequestError, Call, Event, Json
 from ratekeeper.testing.wire.chat import model_name, positive
 
-_DIMENSIONS = 16
+#: Of a vector, where the request does not say.
+DIMENSIONS = 16
 
 
 class Embeddings:
@@ -33,12 +34,12 @@ class Embeddings:
 
     def write(self, call: Call, answer: Answer) -> Json:
         """A list of embeddings as floats, or in base64 if asked, as the SDK does."""
-        size = positive(call.body, "dimensions") or _DIMENSIONS
+        size = positive(call.body, "dimensions") or DIMENSIONS
         packed = call.body.get("encoding_format") == "base64"
-        vectors = (_vector(repr(one), size) for one in _inputs(call.body))
+        vectors = (vector(repr(one), size) for one in _inputs(call.body))
         data = [
-            {"object": "embedding", "index": i, "embedding": _pack(vector) if packed else vector}
-            for i, vector in enumerate(vectors)
+            {"object": "embedding", "index": i, "embedding": _pack(values) if packed else values}
+            for i, values in enumerate(vectors)
         ]
         usage = {"prompt_tokens": answer.usage.input, "total_tokens": answer.usage.input}
         return {"object": "list", "data": data, "model": call.model, "usage": usage}
@@ -57,7 +58,8 @@ def _inputs(body: Json) -> list[str | list[int]]:
     return [value] if isinstance(value[0], int) else value
 
 
-def _vector(text: str, size: int) -> list[float]:
+def vector(text: str, size: int) -> list[float]:
+    """A vector of length 1 that depends on the text alone."""
     rng = random.Random(zlib.crc32(text.encode()))
     values = [rng.gauss(0, 1) for _ in range(size)]
     norm = sum(value * value for value in values) ** 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ratekeeper.testing.limits import Algorithm
 from ratekeeper.testing.quotas import Account, Amounts
-from ratekeeper.testing.wire.call import Call, Headers, Json, Problem
+from ratekeeper.testing.wire.call import Call, Headers, Json, Problem, Vendor
 from ratekeeper.testing.wire.openai import bearer, left, retry_seconds
 
 _TOLD = {"requests": "req-minute", "tokens": "tokens-minute"}
@@ -17,13 +17,14 @@ _ERRORS: dict[str, tuple[int, str, str, str]] = {
     "insufficient_quota": (429, "rate_limited", "1300", "Monthly token limit exceeded"),
     "overloaded": (503, "service_unavailable", "3000", "Service unavailable."),
     "server_error": (500, "internal_server_error", "3000", "Internal server error."),
+    "model_error": (500, "internal_server_error", "3000", "The model failed."),
     "unavailable": (503, "service_unavailable", "3000", "Service unavailable."),
     "authentication": (401, "invalid_api_key", "1000", "Unauthorized"),
     "bad_request": (400, "invalid_request_error", "2000", "Invalid request."),
 }
 
 
-class Mistral:
+class Mistral(Vendor):
     """The vendor ``mistral``: OpenAI's chat format under ``/mistral/v1``."""
 
     algorithm: Algorithm = "token_bucket"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ratekeeper.testing.limits import Algorithm
 from ratekeeper.testing.quotas import Account, Amounts, Refusal
-from ratekeeper.testing.wire.call import Call, Headers, Json, Problem
+from ratekeeper.testing.wire.call import Call, Headers, Json, Problem, Vendor
 
 #: By dimension: of what there is too little, over which time, and the limit's usual letters.
 _UNITS = {
@@ -40,6 +40,7 @@ _ERRORS: dict[str, tuple[int, str, str | None, str]] = {
         "The engine is currently overloaded, please try again later.",
     ),
     "server_error": (500, "server_error", None, "The server had an error while processing your request."),
+    "model_error": (500, "server_error", None, "The model failed while processing your request."),
     "unavailable": (503, "server_error", "service_unavailable", "The service is temporarily unavailable."),
     "authentication": (401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
     "bad_request": (400, "invalid_request_error", None, "Invalid request."),
@@ -85,7 +86,7 @@ def left(amount: float) -> int:
     return max(0, math.floor(amount + 1e-9))
 
 
-class OpenAI:
+class OpenAI(Vendor):
     """The vendor ``openai``."""
 
     algorithm: Algorithm = "token_bucket"

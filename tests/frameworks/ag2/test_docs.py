@@ -1,0 +1,39 @@
+"""The page and the example on ag2, as a reader runs them, and what a call costs."""
+
+from __future__ import annotations
+
+from ag2 import Agent
+from ag2.config import OpenAIConfig
+from pages import ROOT, run_example, what_differs
+
+from ..measuring import share
+from .overhead import added_by_wrapping
+
+PAGE = ROOT / "docs" / "ag2.md"
+
+
+def test_every_block_of_the_page_runs_and_prints_what_it_says(provider, tmp_path):
+    assert what_differs(PAGE, provider, tmp_path) == ""
+
+
+def test_what_the_readme_says_to_write_puts_a_real_call_under_the_keeper(books, run, provider, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_url)
+    keeper = books.keeper()
+    made = keeper.wrap(OpenAIConfig(model="gpt-4o-mini"))
+    assert run(Agent("poet", config=made).ask("Hello")).body
+    books.agree_in_tokens(1)
+
+
+def test_the_example_compacts_what_it_remembers_inside_its_quota(provider):
+    said = run_example("ag2_agent.py", provider)
+    assert said.count("?") == 4
+    assert said.endswith("0 in flight\n")
+    # Four answers, and what compaction asked.
+    report = provider.report()
+    assert report.answered == report.requests > 4
+
+
+def test_a_wrap_adds_a_fifth_to_a_call_that_is_answered_at_once():
+    """With room for a busy machine: two fifths."""
+    assert share(added_by_wrapping) <= 0.4
