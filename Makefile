@@ -71,7 +71,8 @@ setup: $(VENV)/.installed ## make .venv with the package in it
 demo: setup ## see 429s without ratekeeper, and none with it
 	$(BIN)/ratekeeper demo
 
-test: lint test-rust test-python test-matrix test-pythons ## everything: lints, types, stubs, Rust, Python, frameworks, README
+test: lint test-rust test-python test-pythons ## everything: lints, types, stubs, Rust, Python, frameworks, README
+	$(MAKE) --jobs=2 --output-sync=target test-matrix
 
 test-rust: ## the core, without Python
 	cargo test --release --locked
