@@ -56,6 +56,23 @@ def read(url, body=CHAT, headers=KEY):
             "anthropic.claude-v1:0",
         ),
         ("http://localhost:11434/v1/chat/completions", "openai", "gpt-4o-mini"),
+        ("http://localhost:11434/api/chat", "openai", "gpt-4o-mini"),
+        ("https://api.cohere.com/v2/chat", "openai", "gpt-4o-mini"),
+        (
+            "https://eu-aiplatform.googleapis.com/v1/projects/p/publishers/anthropic/models/claude-x@1:streamRawPredict",
+            "gemini",
+            "claude-x@1",
+        ),
+        ("https://api.anthropic.com/v1/complete", "anthropic", "gpt-4o-mini"),
+        ("https://api.openai.com/v1/responses/compact", "openai", "gpt-4o-mini"),
+        ("https://api.openai.com/v1/threads/thread_1/runs", "openai", "gpt-4o-mini"),
+        ("https://api.openai.com/v1/threads/runs", "openai", "gpt-4o-mini"),
+        (
+            "https://api.openai.com/v1/threads/thread_1/runs/run_1/submit_tool_outputs",
+            "openai",
+            "gpt-4o-mini",
+        ),
+        ("https://api.openai.com/v1/videos", "openai", "gpt-4o-mini"),
     ],
 )
 def test_a_request_that_asks_a_model_says_whose_and_which(url, provider, model):
@@ -71,6 +88,7 @@ def test_a_request_that_asks_a_model_says_whose_and_which(url, provider, model):
         ("POST", "/v1/files"),
         ("POST", "/v1/batches"),
         ("POST", "/v1/messages/batches"),
+        ("POST", "/v1/threads/thread_1/messages"),
         ("POST", "/v1/messages/count_tokens"),
         ("POST", "/v1beta/models/gemini:countTokens"),
         ("POST", "/v1/responses/resp_1/cancel"),

@@ -22,13 +22,21 @@ _PATHS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"/chat/completions/?$", "chat"),
         (r"/v\d+/responses/?$|/openai/responses/?$|/responses/?$", "responses"),
         (r"/embeddings/?$", "embeddings"),
-        (r"/v1/messages/?$|/messages/?$", "messages"),
+        (r"/responses/compact/?$", "responses"),
+        (r"^(?!.*/threads/).*/messages/?$", "messages"),
+        (r"/models/(?P<model>[^/:]+):(?:streamR|r)awPredict$", "messages"),
         (r"/models/(?P<model>[^/:]+):(?:streamG|g)enerateContent$", "gemini"),
         (r"/models/(?P<model>[^/:]+):(?:batchE|e)mbedContents?$", "gemini"),
         (r"/model/(?P<model>[^/]+)/converse(?:-stream)?$", "converse"),
         (r"/model/(?P<model>[^/]+)/invoke(?:-with-response-stream)?$", "messages"),
-        (r"/completions/?$", "completions"),
-        (r"/(?:images/(?:generations|edits|variations)|audio/\w+|moderations)/?$", "other"),
+        (r"/completions/?$|/v1/complete/?$", "completions"),
+        (
+            r"/(?:images/(?:generations|edits|variations)|audio/\w+|moderations|videos|ocr|interactions)/?$",
+            "other",
+        ),
+        (r"/threads/(?:[^/]+/)?runs/?$|/threads/[^/]+/runs/[^/]+/submit_tool_outputs/?$", "other"),
+        (r"/models/(?P<model>[^/:]+):predict$", "other"),
+        (r"/v\d/(?:rerank|chat|embed)/?$|/api/(?:chat|generate|embed|embeddings)/?$", "other"),
     )
 )
 _DEPLOYMENT = re.compile(r"/openai/deployments/(?P<model>[^/]+)/")

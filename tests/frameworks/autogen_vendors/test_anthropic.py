@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import anthropic
 import autogen
@@ -77,6 +79,49 @@ def test_parallel_asynchronous_chats_never_exceed_the_concurrency(cast, claude, 
 
     run(all_of_them())
     assert books.agree_in_tokens(8).peak_concurrency == 2
+
+
+def test_ten_users_of_a_key_keep_still_for_as_long_as_the_provider_says(cast, claude, books, provider):
+    provider.set_faults(Fault(kind="rate_limit", times=1, retry_after=3))
+    keeper = books.keeper(rk.Quota(concurrency=1), retry=rk.RetryPolicy(attempts=3))
+    wrapped = keeper.wrap(cast.config(claude()))
+    chats = [(cast.user(), cast.assistant(wrapped, f"writer{at}")) for at in range(10)]
+    with ThreadPoolExecutor(10) as threads:
+        list(threads.map(lambda one: one[0].initiate_chat(one[1], message="Tides?", silent=True), chats))
+    refused, *others = books.agree(11).arrivals()
+    assert min(others) - refused >= 3
+
+
+def test_a_cancelled_chat_that_waits_leaves_the_queue_at_once(cast, claude, books, provider, run):
+    provider.script(Reply(latency=1.0, times=None))
+    keeper = books.keeper(rk.Quota(concurrency=1))
+    wrapped = keeper.wrap(cast.config(claude()))
+
+    async def until(name, number):
+        for _ in range(5000):
+            if sum(scope[name] for scope in keeper.status()["scopes"].values()) == number:
+                return
+            await asyncio.sleep(0.001)
+
+    def ask(name):
+        chat = cast.user().a_initiate_chat(cast.assistant(wrapped, name), message="Tides?", silent=True)
+        return asyncio.create_task(chat)
+
+    async def one_gives_up():
+        first = ask("first")
+        await until("in_flight", 1)
+        second = ask("second")
+        await until("waiting", 1)
+        began = time.monotonic()
+        second.cancel()
+        await until("waiting", 0)
+        freed = time.monotonic() - began
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert second.cancelled()
+        return freed
+
+    assert run(one_gives_up()) < 0.1
+    books.agree_in_tokens(1)
 
 
 def test_a_wrapper_outlives_the_config_that_it_was_made_of(cast, claude, books):

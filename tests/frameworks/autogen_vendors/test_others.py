@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import autogen
 import groq
@@ -12,7 +14,7 @@ from autogen.oai.groq import GroqClient
 
 import ratekeeper as rk
 from ratekeeper.adapters.autogen import models
-from ratekeeper.testing import Fault
+from ratekeeper.testing import Fault, Reply
 
 THRICE = rk.RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.02)
 KINDS = ("groq", "openai_v2", "responses_v2")
@@ -49,6 +51,32 @@ def test_a_permanent_429_is_sent_as_often_as_the_policy_says(kind, cast, other, 
     with pytest.raises(groq.RateLimitError if kind == "groq" else openai.RateLimitError):
         cast.user().initiate_chat(cast.assistant(wrapped), message="What is the tide?", silent=True)
     books.agree(3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parallel_asynchronous_chats_never_exceed_the_concurrency(*, kind, cast, other, books, provider, run):
+    provider.script(Reply(latency=0.1, times=None))
+    wrapped = books.keeper(rk.Quota(concurrency=2)).wrap(cast.config(other(kind)))
+
+    async def main():
+        writers = [cast.assistant(wrapped, f"writer{at}") for at in range(8)]
+        chats = [cast.user().a_initiate_chat(one, message="Tides?", silent=True) for one in writers]
+        await asyncio.gather(*chats)
+
+    run(main())
+    assert books.agree_in_tokens(8).peak_concurrency == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ten_users_of_a_key_keep_still_for_as_long_as_the_provider_says(kind, cast, other, books, provider):
+    provider.set_faults(Fault(kind="rate_limit", times=1, retry_after=3))
+    keeper = books.keeper(rk.Quota(concurrency=1), retry=THRICE)
+    wrapped = keeper.wrap(cast.config(other(kind)))
+    chats = [(cast.user(), cast.assistant(wrapped, f"writer{at}")) for at in range(10)]
+    with ThreadPoolExecutor(10) as threads:
+        list(threads.map(lambda one: one[0].initiate_chat(one[1], message="Tides?", silent=True), chats))
+    refused, *others = books.agree(11).arrivals()
+    assert min(others) - refused >= 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

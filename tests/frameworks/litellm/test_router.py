@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 
 import litellm
 import pytest
@@ -168,6 +169,48 @@ def test_eight_threads_likewise_though_a_router_runs_them_on_event_loops(router,
     for thread in threads:
         thread.join(30)
     assert books.agree_in_tokens(8).peak_concurrency == 2
+
+
+def test_after_a_429_nobody_of_that_deployment_is_sent_for_as_long_as_it_says(router, run, books):
+    books.provider.set_faults(Fault(kind="rate_limit", retry_after=3.0, times=1))
+    keeper = books.keeper(rk.Quota(rpm=60_000, concurrency=1), retry=rk.RetryPolicy(attempts=3))
+    llm = keeper.wrap(router())
+
+    async def main():
+        await asyncio.gather(*(llm.acompletion(model="a", messages=MESSAGES) for _ in range(10)))
+
+    run(main())
+    refused, *others = books.agree(11).arrivals()
+    assert min(others) - refused >= 3
+
+
+def test_a_queued_call_that_is_cancelled_leaves_its_place_at_once(router, run, books):
+    books.provider.script(Reply(latency=1.0, times=None))
+    keeper = books.keeper(rk.Quota(concurrency=1))
+    llm = keeper.wrap(router())
+
+    async def until(name, number):
+        for _ in range(5000):
+            if sum(scope[name] for scope in keeper.status()["scopes"].values()) == number:
+                return
+            await asyncio.sleep(0.001)
+
+    async def main():
+        first = asyncio.create_task(llm.acompletion(model="a", messages=MESSAGES))
+        await until("in_flight", 1)
+        second = asyncio.create_task(llm.acompletion(model="a", messages=MESSAGES))
+        await until("waiting", 1)
+        began = time.monotonic()
+        second.cancel()
+        await until("waiting", 0)
+        freed = time.monotonic() - began
+        await asyncio.gather(second, return_exceptions=True)
+        assert second.cancelled()
+        await first
+        return freed
+
+    assert run(main()) < 0.1
+    books.agree_in_tokens(1)
 
 
 def test_a_blocking_call_that_would_stop_an_event_loop_says_so(router, run, books):

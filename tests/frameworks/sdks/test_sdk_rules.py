@@ -1,6 +1,7 @@
 """What a wrapped SDK client promises beside counting: one policy, errors as they are, the user's own settings."""
 
 import asyncio
+import gc
 import pickle
 import sys
 import threading
@@ -58,9 +59,41 @@ def test_options_made_of_a_wrapped_client_stay_under_its_keeper_and_try_once(sdk
     books.agree(2)
 
 
-def test_realtime_sessions_are_refused_rather_than_left_ungated(sdk, books):
-    with sdk() as client, pytest.raises(rk.ConfigError, match="realtime"):
-        _ = books.keeper().wrap(client).realtime
+SESSIONS = {
+    "realtime": lambda client: client.realtime,
+    "beta.realtime": lambda client: client.beta.realtime,
+    "responses.connect": lambda client: client.responses.connect(),
+    "of a copy": lambda client: client.with_options(timeout=9).responses.connect(),
+}
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("way", SESSIONS)
+def test_sessions_over_a_websocket_are_refused_rather_than_left_ungated(way, is_async, sdk, books, run):
+    client = sdk(is_async=is_async)
+    with pytest.raises(rk.ConfigError, match="websocket"):
+        SESSIONS[way](books.keeper().wrap(client))
+    run(client.close()) if is_async else client.close()
+
+
+def test_resources_are_of_their_classes_and_made_once(sdk, books):
+    with sdk() as client:
+        wrapped = books.keeper().wrap(client)
+        assert isinstance(wrapped.responses, type(client.responses))
+        assert isinstance(wrapped.beta, type(client.beta))
+        assert wrapped.responses is wrapped.responses
+
+
+def test_a_client_that_its_sdk_could_not_copy_is_refused(sdk, books):
+    import openai
+
+    class Tenants(openai.OpenAI):
+        def __init__(self, tenant):
+            super().__init__(api_key="sk-test")
+            self.tenant = tenant
+
+    with Tenants("acme") as client, pytest.raises(rk.ConfigError, match="Tenants cannot be copied"):
+        books.keeper().wrap(client)
 
 
 def test_a_client_without_the_seams_is_refused(books):
@@ -122,6 +155,16 @@ def test_a_permanent_failure_is_sent_as_often_as_the_policy_says(sdk, books, ask
         ask(books.keeper(retry=QUICK).wrap(client), family)
     assert type(caught.value).__name__ == "InternalServerError"
     assert books.agree(3).statuses == {500: 3}
+
+
+def test_retries_that_a_request_asks_for_are_not_made(sdk, books, provider):
+    provider.set_faults(Fault(kind="server_error"))
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}
+    with sdk() as client:
+        wrapped = books.keeper(retry=QUICK).wrap(client)
+        with pytest.raises(Exception, match="500"):
+            wrapped.post("/chat/completions", cast_to=dict, body=body, options={"max_retries": 4})
+    books.agree(3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -290,4 +333,55 @@ def test_a_call_inside_the_loop_over_a_stream_is_counted_by_itself(sdk, books, a
 def test_a_body_that_cannot_be_estimated_is_the_providers_to_judge(sdk, books, ask):
     with sdk() as client:
         ask(books.keeper().wrap(client), messages=[{"role": 5, "content": True}])
+    books.agree(1)
+
+
+def reading(is_async):
+    """An event hook that reads the answer, as many do to log it."""
+
+    async def aread(response):
+        await response.aread()
+
+    return aread if is_async else (lambda response: response.read())
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_that_an_event_hook_has_read_is_settled_and_shown_as_ever(is_async, sdk, books, ask, run):
+    package = http_package(client := sdk(is_async=is_async))
+    http_client = (package.AsyncClient if is_async else package.Client)(
+        event_hooks={"response": [reading(is_async)]}
+    )
+    wrapped = books.keeper(rk.Quota(concurrency=1)).wrap(client.copy(http_client=http_client))
+
+    async def aread():
+        chunks = [chunk async for chunk in await ask(wrapped, stream=True)]
+        await wrapped.close()
+        await client.close()
+        return chunks
+
+    chunks = run(aread()) if is_async else list(ask(wrapped, stream=True))
+    assert all(chunk.choices for chunk in chunks)
+    if not is_async:
+        wrapped.close()
+        client.close()
+    books.agree_in_tokens(1)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_that_is_dropped_unread_gives_its_permit_back(is_async, sdk, books, ask, run):
+    client = sdk(is_async=is_async)
+    wrapped = books.keeper(rk.Quota(concurrency=1)).wrap(client)
+
+    async def drop():
+        await ask(wrapped, stream=True)
+        gc.collect()
+        books.nothing_is_held()
+        await client.close()
+
+    if is_async:
+        run(drop())
+    else:
+        ask(wrapped, stream=True)
+        gc.collect()
+        client.close()
     books.agree(1)

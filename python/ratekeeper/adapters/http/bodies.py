@@ -29,6 +29,19 @@ def hand_over(response: Any, call: Call, package: ModuleType, *, without_usage: 
     return body
 
 
+def settle_read(response: Any, call: Call, *, without_usage: bool) -> None:
+    """Settles `call` for a streamed response that was read before it could be handed on.
+
+    Event hooks do so, and transports that answer from memory. Its body stays in the response, where its consumer finds it.
+    """
+    content = getattr(response, "_content", b"")
+    stream = Stream(response.headers.get("content-type", ""), without_usage=without_usage)
+    shown = stream.feed(content) + stream.end()
+    if without_usage and content:
+        response._content = shown
+    call.settle(stream.usage)
+
+
 class _Ending:
     """How a streamed call ends; once."""
 
@@ -98,6 +111,10 @@ class _Body:
             raise
         yield ending.end(None)
 
+    def __del__(self) -> None:
+        """Dropped unread: nobody closes it, but its place is free as soon as it is collected."""
+        self._ending.end(GeneratorExit())
+
     def close(self) -> None:
         try:
             self._origin.close()
@@ -133,6 +150,10 @@ class _AsyncBody:
             ending.end(error)
             raise
         yield ending.end(None)
+
+    def __del__(self) -> None:
+        """Dropped unread: nobody closes it, but its place is free as soon as it is collected."""
+        self._ending.end(GeneratorExit())
 
     async def aclose(self) -> None:
         try:

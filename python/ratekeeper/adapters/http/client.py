@@ -14,13 +14,13 @@ from contextlib import AsyncExitStack, ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ratekeeper import ear
 from ratekeeper._tried import REFUSAL
+from ratekeeper.adapters.hearing import listening
 from ratekeeper.apart import Apart
 from ratekeeper.errors import RatekeeperError
 from ratekeeper.providers.replies import usage_of_body
 
-from .bodies import hand_over
+from .bodies import hand_over, settle_read
 from .refusals import dressed
 from .requests import telling_usage
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from ratekeeper.call import Call
+    from ratekeeper.ear import Ear
 
     from .way import Way
 
@@ -108,7 +109,7 @@ def _send(base: type, package: ModuleType) -> Any:
 
     def send(self: Any, request: Any, *, stream: bool = False, **kwargs: Any) -> Any:
         hold: Hold = self._ratekeeper_hold
-        listener = ear.listening()
+        listener = listening()
         if listener is not None or not hold.way.asks_model(request):
             return _heard(base.send(self, request, stream=stream, **kwargs), listener)  # type: ignore[attr-defined]
         request.read()
@@ -123,7 +124,9 @@ def _send(base: type, package: ModuleType) -> Any:
                     if response.is_error:
                         response.read()
                     _learn(call, response, refused_type)
-                    if stream:
+                    if stream and response.is_closed:
+                        settle_read(response, call, without_usage=plan.adds_usage)
+                    elif stream:
                         body = hand_over(response, call, package, without_usage=plan.adds_usage)
                         body.begin()
                         held.pop_all()
@@ -143,7 +146,7 @@ def _asend(base: type, package: ModuleType) -> Any:
 
     async def send(self: Any, request: Any, *, stream: bool = False, **kwargs: Any) -> Any:
         hold: Hold = self._ratekeeper_hold
-        listener = ear.listening()
+        listener = listening()
         if listener is not None or not hold.way.asks_model(request):
             return _heard(await base.send(self, request, stream=stream, **kwargs), listener)  # type: ignore[attr-defined]
         await request.aread()
@@ -159,7 +162,9 @@ def _asend(base: type, package: ModuleType) -> Any:
                     if response.is_error:
                         await response.aread()
                     _learn(call, response, refused_type)
-                    if stream:
+                    if stream and response.is_closed:
+                        settle_read(response, call, without_usage=plan.adds_usage)
+                    elif stream:
                         body = hand_over(response, call, package, without_usage=plan.adds_usage)
                         await body.begin()
                         held.pop_all()
@@ -174,7 +179,7 @@ def _asend(base: type, package: ModuleType) -> Any:
     return send
 
 
-def _heard(response: Any, listener: ear.Ear | None) -> Any:
+def _heard(response: Any, listener: Ear | None) -> Any:
     if listener is not None and response.is_success:
         listener.hear(response.headers)
     return response

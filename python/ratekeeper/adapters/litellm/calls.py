@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import litellm
 from litellm.types.router import RetryPolicy
 
+from ratekeeper.adapters.hearing import CallEar, listening
 from ratekeeper.apart import Apart
-from ratekeeper.ear import Ear, listening
 from ratekeeper.errors import ConfigError
 
 from .identify import read_call
@@ -89,7 +89,8 @@ def send(given: dict[str, Any], *, function: Callable[..., Any], way: Way, **abo
     for call in plan.attempts:
         with ExitStack() as held:
             held.enter_context(call)
-            with Ear(call.learn) as ear:
+            held.callback((listener := CallEar(call.learn)).end)
+            with listener as ear:
                 answer = function(**plan.given)
             if _learn(call, ear, answer):
                 begin(answer, call, ear, hides=plan.adds_usage)
@@ -109,7 +110,8 @@ async def asend(given: dict[str, Any], *, function: Callable[..., Any], way: Way
     async for call in plan.attempts:
         async with AsyncExitStack() as held:
             await held.enter_async_context(call)
-            with Ear(call.learn) as ear:
+            held.callback((listener := CallEar(call.learn)).end)
+            with listener as ear:
                 answer = await Apart(function(**plan.given))
             if _learn(call, ear, answer):
                 await abegin(answer, call, ear, hides=plan.adds_usage)
@@ -117,7 +119,7 @@ async def asend(given: dict[str, Any], *, function: Callable[..., Any], way: Way
     return answer
 
 
-def _learn(call: Call, ear: Ear, answer: Any) -> bool:
+def _learn(call: Call, ear: CallEar, answer: Any) -> bool:
     """Takes what an answer tells, and settles it; whether it is a stream, which will be settled at its end."""
     if is_from_cache(answer):
         call.release()

@@ -18,8 +18,8 @@ from ratekeeper.apart import Apart
 from .usage import usage_of, usage_of_chunks
 
 if TYPE_CHECKING:
+    from ratekeeper.adapters.hearing import CallEar
     from ratekeeper.call import Call
-    from ratekeeper.ear import Ear
     from ratekeeper.providers import Usage
 
 _ENDING = "_ratekeeper_ending"
@@ -31,7 +31,7 @@ def is_stream(answer: Any) -> bool:
     return hasattr(type(answer), "__next__") or hasattr(type(answer), "__anext__")
 
 
-def begin(stream: Any, call: Call, ear: Ear, *, hides: bool) -> None:
+def begin(stream: Any, call: Call, ear: CallEar, *, hides: bool) -> None:
     """Waits for the first chunk, since what fails before it can be tried again, and makes the stream end `call`.
 
     Args:
@@ -48,7 +48,7 @@ def begin(stream: Any, call: Call, ear: Ear, *, hides: bool) -> None:
     _take_over(stream, ending)
 
 
-async def abegin(stream: Any, call: Call, ear: Ear, *, hides: bool) -> None:
+async def abegin(stream: Any, call: Call, ear: CallEar, *, hides: bool) -> None:
     """`begin`, for a stream that is read asynchronously."""
     ending = _Ending(call, ear, hides=hides and not _hide_usage(stream))
     try:
@@ -91,7 +91,7 @@ class _Ending:
 
     __slots__ = ("call", "ear", "first", "hides", "last")
 
-    def __init__(self, call: Call, ear: Ear, *, hides: bool) -> None:
+    def __init__(self, call: Call, ear: CallEar, *, hides: bool) -> None:
         self.call: Call | None = call
         self.ear = ear
         self.hides = hides
@@ -141,6 +141,7 @@ class _Ending:
         call, self.call = self.call, None
         if call is None:
             return
+        self.ear.end()
         usage = self.last or usage_of_chunks(getattr(stream, "chunks", ()))
         # A provider may tell the input at the start; the count is whole when the model has said why it ended.
         is_final = error is None or (isinstance(error, GeneratorExit) and _has_finished(stream))

@@ -16,6 +16,8 @@ from ratekeeper.adapters.audit import Audited
 from ratekeeper.adapters.http.client import Hold, gated, hold_of
 from ratekeeper.errors import ConfigError, RatekeeperError
 
+from . import sessions
+
 if TYPE_CHECKING:
     from ratekeeper.gate import Options
     from ratekeeper.keeper import Keeper
@@ -53,7 +55,7 @@ def wrap(obj: T, keeper: Keeper, options: Options) -> T:
         )
     client: Any = obj
     kind: Any = type(client)
-    twin = client.copy(max_retries=0)
+    twin = _once(client)
     twin._client = http.wrap(client._client, keeper, options)
     twin.__class__ = _kind(getattr(kind, _MARK, kind))
     return cast("T", twin)
@@ -62,6 +64,18 @@ def wrap(obj: T, keeper: Keeper, options: Options) -> T:
 def audit(obj: Any) -> Iterator[Audited]:
     """The client itself: it has no models, only requests that name one."""
     yield Audited("client", type(obj).__name__, "", wrapped=hold_of(obj._client) is not None)
+
+
+def _once(client: Any) -> Any:
+    """A copy that sends once; made as the SDK makes copies, with the arguments of its own constructor."""
+    try:
+        return client.copy(max_retries=0)
+    except TypeError as error:
+        raise ConfigError(
+            f"this {type(client).__name__} cannot be copied, for its constructor takes other arguments than the SDK's "
+            f"({error}); expected the SDK's own class, or wrap the http_client that it is given",
+            field="client",
+        ) from error
 
 
 @cache
@@ -76,9 +90,8 @@ def _kind(base: Any) -> Any:
         "copy": copy,
         "with_options": copy,
         "request": _arequest(base) if is_async else _request(base),
+        **sessions.refusals(base),
     }
-    if hasattr(base, "realtime"):
-        members["realtime"] = property(_no_realtime)
     return type(base.__name__, (base,), members)
 
 
@@ -95,9 +108,10 @@ def _copy(base: Any) -> Any:
 
 
 def _request(base: Any) -> Any:
-    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def request(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+        options.max_retries = 0  # they may say otherwise than the client
         try:
-            return base.request(self, *args, **kwargs)
+            return base.request(self, cast_to, options, *args, **kwargs)
         except Exception as error:
             _check(error)
             raise
@@ -106,9 +120,10 @@ def _request(base: Any) -> Any:
 
 
 def _arequest(base: Any) -> Any:
-    async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def request(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+        options.max_retries = 0  # they may say otherwise than the client
         try:
-            return await base.request(self, *args, **kwargs)
+            return await base.request(self, cast_to, options, *args, **kwargs)
         except Exception as error:
             _check(error)
             raise
@@ -132,10 +147,3 @@ def _check(error: Exception) -> None:
         refusal.shown = error
         for note in getattr(refusal, "__notes__", ()):
             cast("Any", error).add_note(note)
-
-
-def _no_realtime(_: Any) -> Any:
-    raise ConfigError(
-        "realtime sessions are no requests and cannot wait for a quota: use the client that was wrapped for them",
-        field="realtime",
-    )
