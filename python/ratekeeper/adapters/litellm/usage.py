@@ -17,12 +17,15 @@ _PREFIX = "llm_provider-"
 def usage_of(answer: Any) -> Usage | None:
     """The usage of an answer or a chunk; None if the provider gave none, for which LiteLLM writes zeros."""
     told = getattr(answer, "usage", None)
-    usage = None if told is None else read_usage(told)
+    usage = None if told is None else read_usage(answer)
     if usage is None or not (usage.input_tokens or usage.output_tokens):
         return None
     if usage.cache_write_tokens:
         return usage
-    return usage._replace(cache_write_tokens=_count(getattr(told, "cache_creation_input_tokens", None)))
+    written = _count(getattr(told, "cache_creation_input_tokens", None))
+    lives = getattr(getattr(told, "prompt_tokens_details", None), "cache_creation_token_details", None)
+    hour = _count(getattr(lives, "ephemeral_1h_input_tokens", None))
+    return usage._replace(cache_write_tokens=written, cache_write_1h_tokens=min(hour, written))
 
 
 def usage_of_chunks(chunks: Iterable[Any]) -> Usage | None:
@@ -31,11 +34,8 @@ def usage_of_chunks(chunks: Iterable[Any]) -> Usage | None:
     for chunk in chunks:
         usage = usage_of(chunk)
         if usage is not None:
-            total = (
-                usage
-                if total is None
-                else Usage(*(new or old for new, old in zip(usage, total, strict=True)))
-            )
+            told = {name: new for name, new in usage._asdict().items() if new}
+            total = usage if total is None else total._replace(**told)
     return total
 
 
