@@ -23,6 +23,7 @@ pub mod error;
 pub mod estimate;
 pub mod limiter;
 pub mod pace;
+pub mod prices;
 pub mod queue;
 pub mod quota;
 pub mod retry;
