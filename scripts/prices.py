@@ -128,6 +128,7 @@ class Compiled:
         self.max_output: dict[int, int] = {}
         self.more: dict[int, list[str]] = collections.defaultdict(list)
         self.gaps: dict[str, dict[str, str]] = collections.defaultdict(dict)
+        self.regions: dict[str, str] = {}
         self.told: collections.Counter[str] = collections.Counter()
 
     def take(self, key: str, entry: dict[str, Any]) -> None:
@@ -139,16 +140,21 @@ class Compiled:
             return
         provider = self.providers.get(home)
         model = provider and provider.find_model(name, all_providers=list(providers))
+        if model and not rows.genai_row(model):
+            model = None  # It is listed without a price for tokens.
         limit = entry.get("max_output_tokens")
         limit = limit if isinstance(limit, int) and limit > 0 else None
         if model:
             self.told["known to both"] += 1
+            if home == "aws" and "/" in name and not same_price(model, segments):
+                # A region with prices of its own, before the patterns of all regions.
+                self.regions[name] = rows.row(name, [name], limit, "l", text_of(segments))
+                return
             self.max_output[id(model)] = max(self.max_output.get(id(model), 0), limit or 0)
             self.add(model, segments, key)
         elif self.is_priced(segments[""], entry):
             self.told["LiteLLM's alone"] += 1
-            text = ";".join(f"{tier}|{' '.join(rates.values())}" for tier, rates in segments.items())
-            self.gaps[home][name] = rows.row(name, [name], limit, "l", text)
+            self.gaps[home][name] = rows.row(name, [name], limit, "l", text_of(segments))
 
     def is_priced(self, rates: dict[str, str], entry: dict[str, Any]) -> bool:
         """Whether an entry says what a token costs: LiteLLM writes 0 where it does not know or a plan pays."""
@@ -162,7 +168,7 @@ class Compiled:
         start, today = current(model)
         known = {text[0]: text for text in rows.genai_rates(today)}
         theirs = segments[""]
-        if any(known.get(letter) != theirs.get(letter) for letter in "io"):
+        if not same_price(model, segments):
             self.told["both, at different prices"] += 1
             return
         tiers = {text.partition("|")[0].partition("@")[0] for text in rows.genai_segments(model)}
@@ -185,11 +191,23 @@ class Compiled:
             text += (
                 rows.genai_block(provider) if provider else rows.block(home, [home.replace("_", "-")], [], [])
             )
+            text += "".join(self.regions.values()) if home == "aws" else ""
             for model in provider.models if provider else ():
                 more = self.more.get(id(model), [])
                 text += rows.genai_row(model, self.max_output.get(id(model)), "b" if more else "g", more)
             text += "".join(self.gaps[home].values())
         return text
+
+
+def text_of(segments: Segments) -> str:
+    """The segments of a row."""
+    return ";".join(f"{tier}|{' '.join(rates.values())}" for tier, rates in segments.items())
+
+
+def same_price(model: ModelInfo, segments: Segments) -> bool:
+    """Whether both have the same price of input and output today."""
+    known = {text[0]: text for text in rows.genai_rates(current(model)[1])}
+    return all(known.get(letter) == segments[""].get(letter) for letter in "io")
 
 
 def current(model: ModelInfo) -> tuple[str, Any]:
@@ -205,9 +223,8 @@ def current(model: ModelInfo) -> tuple[str, Any]:
 
 def main() -> None:
     """Writes the table and says what is in it."""
-    import litellm
-
-    folder = Path(litellm.__file__).parent
+    # Found without being imported, which takes seconds.
+    folder = Path(str(metadata.distribution("litellm").locate_file("litellm")))
     table = json.loads((folder / "model_prices_and_context_window_backup.json").read_text("utf-8"))
     compiled = Compiled()
     for key, entry in table.items():

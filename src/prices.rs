@@ -103,6 +103,20 @@ impl Book {
         names::home_of(self.table(), provider).unwrap_or_else(|| provider.trim().to_lowercase())
     }
 
+    /// The names of all models, with their providers in front.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let homes = self.own.homes().chain(self.table().homes());
+        let named = homes.flat_map(|home| home.lines().map(move |line| (home, line)));
+        let name = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+        named
+            .map(|(home, line)| match home.name {
+                "" => name(line),
+                home => format!("{home}/{}", name(line)),
+            })
+            .collect()
+    }
+
     fn table(&self) -> &Table {
         self.other.as_ref().unwrap_or(&COMPILED)
     }

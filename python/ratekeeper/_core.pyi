@@ -546,6 +546,8 @@ class PriceTable:
     @staticmethod
     def provider_of(provider: str) -> str:
         """How the compiled-in prices call a provider; a name that they do not know stays as it is."""
+    def names(self) -> list[str]:
+        """The names of all models, with their providers in front."""
     def find(self, model: str, provider: str = "", at: datetime | float | None = None) -> Price | None:
         """The price of a model at that time, or None if nobody knows it.
 

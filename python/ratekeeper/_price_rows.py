@@ -134,6 +134,8 @@ def genai_row(model: Any, max_output: int | None = None, source: str = "g", more
         more: Segments from elsewhere.
     """
     segments = list(genai_segments(model))
+    if model.id.endswith(":free"):
+        segments = segments if segments != ["|"] else ["|i0 o0"]
     if not any(text.partition("|")[2] for text in segments):
         return ""
     return row(model.id, _patterns_of(model.match), max_output, source, ";".join([*segments, *more]))

@@ -61,6 +61,11 @@ impl PriceTable {
         names::home_of(&COMPILED, provider).unwrap_or_else(|| provider.trim().to_lowercase())
     }
 
+    /// The names of all models, with their providers in front.
+    fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+
     /// The price of a model, or None if nobody knows it.
     #[pyo3(signature = (model, provider = "", at = None))]
     fn find(

@@ -5,6 +5,8 @@ use super::table::Table;
 
 /// Gateways, whose models have the name of their maker in front.
 const GATEWAYS: [&str; 2] = ["litellm", "litellm_proxy"];
+/// Whose clients people point at gateways, so that their models may be anybody's.
+const PROTOCOLS: [&str; 2] = ["openai", "anthropic"];
 /// Regions and makers in front of Bedrock's model ids.
 const BEDROCK_REGIONS: [&str; 9] = ["us.", "eu.", "apac.", "global.", "us-gov.", "jp.", "au.", "ca.", "sa."];
 const BEDROCK_MAKERS: [&str; 12] = [
@@ -37,10 +39,13 @@ pub fn candidates(table: &Table, model: &str, provider: &str) -> Vec<Candidate> 
     let model = plain(model);
     let told = home_of(table, provider);
     let mut found = Vec::new();
-    if let Some(home) = &told {
+    let parts = split(table, &model);
+    if let Some(home) = &told
+        && parts.as_ref().is_none_or(|(first, _)| first != home)
+    {
         add(&mut found, home, &model);
     }
-    if let Some((home, rest)) = split(table, &model) {
+    if let Some((home, rest)) = parts {
         add(&mut found, &home, rest);
         if let Some(told) = &told {
             add(&mut found, told, rest);
@@ -48,8 +53,8 @@ pub fn candidates(table: &Table, model: &str, provider: &str) -> Vec<Candidate> 
         if let Some((_, rest)) = split(table, rest) {
             add(&mut found, &home, rest);
         }
-    } else {
-        // Last: behind a gateway the provider that was told is that of the protocol.
+        add(&mut found, &home, &model);
+    } else if told.is_none_or(|home| PROTOCOLS.contains(&&*home)) {
         add(&mut found, likely(table, &model).unwrap_or_default(), &model);
     }
     found

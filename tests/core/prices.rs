@@ -88,6 +88,8 @@ fn names_are_found_as_people_write_them() {
         ("anthropic/claude-sonnet-4.5", "openrouter", "openrouter/anthropic/claude-sonnet-4.5"),
         ("groq/llama-3.3-70b-versatile", "", "groq/llama-3.3-70b-versatile"),
         ("xai/grok-4", "", "x-ai/grok-4-0709"),
+        ("bedrock/ap-northeast-1/minimax.minimax-m2.1", "bedrock", "aws/ap-northeast-1/minimax.minimax-m2.1"),
+        ("bedrock/minimax.minimax-m2.1", "bedrock", "aws/minimax.minimax-m2.1"),
     ];
     for (model, provider, expected) in known {
         assert_eq!(id(model, provider).as_deref(), Some(expected), "{model} of {provider:?}");
@@ -108,11 +110,11 @@ fn a_name_that_nobody_knows_has_no_price() {
         ("my-model", ""),
         ("", ""),
         ("gpt-4o-mini", "groq"),
+        ("gpt-4.1", "github_copilot"),
         ("ft:my-base:org::x", "openai"),
         ("ollama/llama3", ""),
     ] {
-        let found = id(model, provider);
-        assert!(found.is_none() || provider == "groq", "{model}: {found:?}");
+        assert_eq!(id(model, provider), None, "{model}");
     }
 }
 
@@ -131,6 +133,7 @@ fn own_rows_win_and_the_rest_stays() {
     assert_eq!(name("openai/gpt-4o", "").as_deref(), Some("openai/gpt-4o"));
     assert_eq!(name("local-7b", "ollama").as_deref(), Some("local-*"));
     assert_eq!(name("gpt-4o", "anthropic").as_deref(), Some("openai/gpt-4o"));
+    assert_eq!(name("gpt-4o", "azure").as_deref(), Some("gpt-4o"));
     assert_eq!(name("gpt-4o-mini", "").as_deref(), Some("gpt-4o-mini"));
     assert_eq!(name("mine", "azure").as_deref(), Some("gpt-4o-mini"));
     assert_eq!(name("azure/mine", "").as_deref(), Some("gpt-4o-mini"));

@@ -382,6 +382,25 @@ def test_made_up_counts_are_refused_and_not_read_as_nothing(count):
         estimate_cost({"prompt_tokens": count, "completion_tokens": 1}, "gpt-4o")
 
 
+# --- what others reckon -----------------------------------------------------------------------------------
+
+#: Usage, model, provider, time and dollars, as genai-prices and LiteLLM reckon them: written by
+#: scripts/price_agreement.py, which also lists where we differ, and why.
+AGREED = json.loads((Path(__file__).parent / "price_agreement.json").read_text(encoding="utf-8"))
+
+
+def test_a_fixed_sample_costs_what_genai_prices_and_litellm_say():
+    book = PriceBook()
+    assert len(AGREED) == 500
+    assert len({model for _, model, *_ in AGREED}) > 300
+    for (*counts, tier), model, provider, at, dollars in AGREED:
+        usage = Usage(*counts, tier=tier)
+        cost = book.cost(usage, model, provider, at=at)
+        # LiteLLM reckons in floats.
+        slack = Decimal("5e-13") * (usage.input_tokens + usage.output_tokens + 2)
+        assert abs(cost.usd - Decimal(dollars)) <= slack, (model, provider, usage)
+
+
 # --- figures ----------------------------------------------------------------------------------------------
 
 
