@@ -134,14 +134,18 @@ def _openai(usage: object, response: object, sent: str, answered: str) -> Usage:
     """OpenAI's shape, under either pair of names; also Anthropic's where it has no cache field.
 
     Parts that are larger than their whole stand beside it: so are reasoning tokens of xAI, where the total tells, and
-    cached tokens behind some gateways. DeepSeek's own fields name what was cached of the prompt.
+    cached tokens behind some gateways. DeepSeek's own fields name what was cached of the prompt, LiteLLM's what was
+    written, as Anthropic does.
     """
     inputs = _details(usage, sent)
     outputs = _details(usage, answered)
     reasoning = _count(outputs, "reasoning_tokens") or _count(outputs, "thinking_tokens")
     prompt, output = _count(usage, f"{sent}_tokens"), _count(usage, f"{answered}_tokens")
     read = _count(inputs, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens")
-    written = _count(inputs, "cache_write_tokens")
+    written = _count(inputs, "cache_write_tokens") or _count(inputs, "cache_creation_tokens")
+    hour = _count(_get(inputs, "cache_write_tokens_details"), "ttl_12h_tokens") or _count(
+        _get(inputs, "cache_creation_token_details"), "ephemeral_1h_input_tokens"
+    )
     if reasoning > output or (reasoning and _count(usage, "total_tokens") == prompt + output + reasoning):
         output += reasoning
     if read + written > prompt:
@@ -152,7 +156,7 @@ def _openai(usage: object, response: object, sent: str, answered: str) -> Usage:
         read,
         written,
         reasoning,
-        min(_count(_get(inputs, "cache_write_tokens_details"), "ttl_12h_tokens"), written),
+        min(hour, written),
         min(_count(inputs, "audio_tokens"), prompt),
         min(_count(outputs, "audio_tokens"), output),
         min(_count(_get(inputs, "cached_tokens_details"), "audio_tokens"), read),

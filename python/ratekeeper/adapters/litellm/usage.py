@@ -22,10 +22,7 @@ def usage_of(answer: Any) -> Usage | None:
         return None
     if usage.cache_write_tokens:
         return usage
-    written = _count(getattr(told, "cache_creation_input_tokens", None))
-    lives = getattr(getattr(told, "prompt_tokens_details", None), "cache_creation_token_details", None)
-    hour = _count(getattr(lives, "ephemeral_1h_input_tokens", None))
-    return usage._replace(cache_write_tokens=written, cache_write_1h_tokens=min(hour, written))
+    return usage._replace(cache_write_tokens=_count(getattr(told, "cache_creation_input_tokens", None)))
 
 
 def usage_of_chunks(chunks: Iterable[Any]) -> Usage | None:
