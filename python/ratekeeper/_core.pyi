@@ -1,4 +1,4 @@
-"""The native core: limits, fair queue, leases, semaphore, throttle, retry policy and token estimate.
+"""The native core: limits, fair queue, leases, semaphore, throttle, retry policy, token estimate and prices.
 
 Times and durations are seconds; wherever a duration goes in, a `datetime.timedelta` will do as well. Amounts are whole
 numbers. Bad values raise `ConfigError`, wrong types `TypeError`; both name the field and what was expected.
