@@ -1,10 +1,10 @@
 //! The one place that reads time. Everything else is told what time it is.
-//! No calendar and no time zones: times count from the clock's own origin.
+//! No calendar and no time zones: times count from the clock's own origin; [`unix_seconds`] alone from that of UTC.
 
 use std::ops::Add;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A point in time, in nanoseconds since its clock's origin. Times of different clocks do not compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +60,14 @@ impl Clock for SystemClock {
         let elapsed = ORIGIN.get_or_init(Instant::now).elapsed();
         Time::ZERO + elapsed
     }
+}
+
+/// Whole seconds since 1970 in UTC, for what goes by the calendar: prices change by date and hour.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+pub fn unix_seconds() -> i64 {
+    let passed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(passed.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// A clock that moves only when told to, so that a day of traffic is tested in milliseconds.

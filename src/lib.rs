@@ -13,8 +13,9 @@
 //! | permit | one concurrency slot |
 //! | pause | nobody in the scope starts before t, after a refusal |
 //! | decision | Granted, Wait or Never |
+//! | usage, price | tokens counted; USD per million of them |
 //!
-//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`] → [`store`] → [`bucket`], [`pace`], [`queue`],
+//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`], [`prices`] → [`store`] → [`bucket`], [`pace`], [`queue`],
 //! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`].
 
 pub mod bucket;
@@ -23,6 +24,7 @@ pub mod error;
 pub mod estimate;
 pub mod limiter;
 pub mod pace;
+pub mod prices;
 pub mod queue;
 pub mod quota;
 pub mod retry;

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .events import Waited as Waited
     from .hooks import Hook as Hook
     from .keeper import Keeper as Keeper
+    from .prices import PriceBook as PriceBook
+    from .prices import estimate_cost as estimate_cost
     from .providers import Request as Request
     from .providers import Usage as Usage
     from .throttle import Throttle as Throttle
@@ -69,6 +71,8 @@ _HOMES = {
     "Started": "events",
     "Waited": "events",
     "Keeper": "keeper",
+    "PriceBook": "prices",
+    "estimate_cost": "prices",
     "Request": "providers",
     "Usage": "providers",
     "Throttle": "throttle",

@@ -1,24 +1,29 @@
-"""The native core: limits, fair queue, leases, semaphore, throttle, retry policy and token estimate.
+"""The native core: limits, fair queue, leases, semaphore, throttle, retry policy, token estimate and prices.
 
 Times and durations are seconds; wherever a duration goes in, a `datetime.timedelta` will do as well. Amounts are whole
 numbers. Bad values raise `ConfigError`, wrong types `TypeError`; both name the field and what was expected.
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Literal, final
 
 from typing_extensions import Self, disjoint_base
 
 from .providers.limits import LearnedLimit
+from .providers.usage import Usage
 from .status import DimensionName, Status
 
 __all__ = [
+    "Cost",
     "Estimator",
     "Lease",
     "Limit",
     "ManualClock",
+    "Price",
+    "PriceTable",
     "Quota",
     "RateLimiter",
     "RetryBudget",
@@ -522,3 +527,117 @@ class ManualClock:
     @property
     def now(self) -> float:
         """Seconds since it was made."""
+
+@disjoint_base
+class PriceTable:
+    """What models cost: the compiled-in prices, or another table, below rows of the users' own.
+
+    `ratekeeper.prices.PriceBook` is what people use; the texts are described in `ratekeeper._price_rows`.
+    """
+
+    def __new__(
+        cls,
+        own: str = "",
+        other: str | None = None,
+        *,
+        deployments: Mapping[str, str] | None = None,
+        fallback: str | None = None,
+    ) -> Self: ...
+    @staticmethod
+    def provider_of(provider: str) -> str:
+        """How the compiled-in prices call a provider; a name that they do not know stays as it is."""
+    def names(self) -> list[str]:
+        """The names of all models, with their providers in front."""
+    def find(self, model: str, provider: str = "", at: datetime | float | None = None) -> Price | None:
+        """The price of a model at that time, or None if nobody knows it.
+
+        Args:
+            model: Its name as people write it: with a provider in front, dated, fine-tuned (``ft:``), Bedrock's ids and
+                ARNs, Vertex's ``@`` dates, a deployment of the book's.
+            provider: Whose it is, where the name does not tell.
+            at: A datetime (UTC if it has no zone) or seconds since 1970; now unless given.
+        """
+    def cost(
+        self, usage: Usage, model: str, provider: str = "", *, at: datetime | float | None = None
+    ) -> Cost | None:
+        """What a usage costs, or None where the model, or a kind of its tokens, has no price.
+
+        Raises:
+            ConfigError: Counts that no call can have: below 0, above 10**12, a part larger than its whole.
+            TypeError: It is no `Usage`.
+        """
+    def worst(
+        self,
+        model: str,
+        provider: str = "",
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        *,
+        tier: str | None = None,
+        at: datetime | float | None = None,
+    ) -> int | None:
+        """Pico-USD that no usage of at most so many tokens can pass, or None for a model that nobody knows.
+
+        All input at the dearest it can turn out to be (cache writes, audio, the steps that its size can reach), all output
+        likewise, at the dearest hour and at any price that begins within a day.
+
+        Args:
+            model: As in `find`.
+            provider: As in `find`.
+            input_tokens: The most input.
+            output_tokens: The most output.
+            tier: The only service tier beside the standard one that it can be served in; any tier unless given.
+            at: As in `find`.
+        """
+    def max_output(self, model: str, provider: str = "") -> int | None:
+        """The most output tokens that one answer can have, or None where that is not known."""
+
+@final
+class Price:
+    """What a model costs at one time."""
+
+    @property
+    def id(self) -> str:
+        """The provider and the model's name there, such as ``openai/gpt-4o-mini``."""
+    @property
+    def source(self) -> str:
+        """Where the price comes from."""
+    @property
+    def date(self) -> str:
+        """The day of that source."""
+    @property
+    def since(self) -> str | None:
+        """The day since which this price holds, where it has changed."""
+    @property
+    def hours(self) -> str | None:
+        """The hours of the day (UTC) in which it holds, where it goes by them."""
+    @property
+    def is_fallback(self) -> bool:
+        """Whether nobody knows the model, and this is what the book charges for those."""
+    @property
+    def max_output(self) -> int | None:
+        """The most output tokens that one answer can have."""
+    @property
+    def tiers(self) -> list[str]:
+        """The service tiers that have rates of their own."""
+    @property
+    def steps(self) -> list[int]:
+        """Sizes of the input, in tokens, above which other rates hold for all of it."""
+    def rates(self, tier: str = "", input_tokens: int = 0) -> dict[str, Decimal]:
+        """Dollars a million tokens by kind; ``request`` is dollars a call."""
+
+@final
+class Cost:
+    """What a usage costs."""
+
+    @property
+    def pico_usd(self) -> int:
+        """Whole pico-USD, 10**-12 of a dollar: exact."""
+    @property
+    def usd(self) -> Decimal:
+        """Dollars: exact."""
+    @property
+    def price(self) -> Price: ...
+    @property
+    def lines(self) -> list[tuple[str, int, Decimal, Decimal]]:
+        """What it is made of: kind, tokens, dollars a million of them, dollars."""

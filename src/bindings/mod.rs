@@ -12,6 +12,7 @@ mod hub;
 mod lease;
 mod limiter;
 mod loops;
+mod prices;
 mod quota;
 mod retry;
 mod scopes;
@@ -30,6 +31,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<estimate::Estimator>()?;
     module.add_class::<lease::Lease>()?;
     module.add_class::<limiter::RateLimiter>()?;
+    module.add_class::<prices::Cost>()?;
+    module.add_class::<prices::Price>()?;
+    module.add_class::<prices::PriceTable>()?;
     module.add_class::<quota::Limit>()?;
     module.add_class::<quota::Quota>()?;
     module.add_class::<retry::RetryBudget>()?;

@@ -8,6 +8,7 @@ mod learned;
 mod limiter;
 mod matrix;
 mod pace;
+mod prices;
 mod properties;
 mod provider;
 mod queue;

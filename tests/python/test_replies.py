@@ -62,6 +62,18 @@ def test_the_usage_of_a_stream_is_found_however_it_is_cut(content, usage, size):
     assert stream.is_final is (usage is not None)
 
 
+def test_the_service_tier_stands_beside_the_usage_or_in_it():
+    for content in (
+        events(OPENAI, {**LAST, "service_tier": "flex"}),
+        events({"type": "response.completed", "response": {"usage": LAST["usage"], "service_tier": "flex"}}),
+        events({"type": "message_delta", "usage": {**LAST["usage"], "service_tier": "flex"}}),
+    ):
+        stream = Stream("text/event-stream")
+        through(stream, content)
+        assert stream.usage == Usage(7, 3, tier="flex")
+    assert usage_of_body(json.dumps({**LAST, "service_tier": "priority"}).encode()).tier == "priority"
+
+
 def test_what_anthropic_tells_at_the_start_is_not_the_end():
     stream = Stream("text/event-stream")
     stream.feed(MESSAGES.split(b"\n\n")[0] + b"\n\n")

@@ -17,6 +17,8 @@ _LONG = 65_536
 #: Bytes of a streamed body that are kept to find the usage in; the rest of a longer one is dropped from the front.
 _KEPT = 1 << 20
 _MARKS = (b'"usage"', b'"usageMetadata"')
+#: What OpenAI and Bedrock write beside the usage.
+_TIERS = ("service_tier", "serviceTier")
 _NULL = (b'"usage":null', b'"usage": null')
 
 
@@ -114,8 +116,9 @@ class Stream:
             return
         for holder, is_final in ((data, True), (data.get("response"), True), (data.get("message"), False)):
             usage = _usage_in(holder)
-            if usage:
+            if usage and holder:
                 self._told |= {name: value for name, value in usage.items() if value is not None}
+                self._told |= {name: holder[name] for name in _TIERS if holder.get(name)}
                 self.is_final = self.is_final or is_final
 
 

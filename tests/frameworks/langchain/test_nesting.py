@@ -20,7 +20,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables.config import run_in_executor
 from pydantic import Field
 
-from ratekeeper import Quota
+from ratekeeper import Quota, Usage
 
 
 class Counting(BaseChatModel):
@@ -111,7 +111,7 @@ def test_native_event_hooks_hold_one_lease_and_tell_their_usage(books, run):
     assert str(llm.stream_events("hello", version="v3").output.text) == "hi"
     assert run(text()) == "hi"
     assert model.asked == ["events"] * 2
-    assert books.usages == [(3, 2, 0, 0, 0)] * 2
+    assert books.usages == [Usage(3, 2)] * 2
     held_once(books, model, 2)
 
 

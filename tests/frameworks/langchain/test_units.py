@@ -11,6 +11,7 @@ from langchain_openai import ChatOpenAI
 from ratekeeper.adapters.langchain.identify import account_of_model, model_of, provider_of
 from ratekeeper.adapters.langchain.request import request_of
 from ratekeeper.adapters.langchain.usage import StreamUsage, usage_of_metadata, usage_of_result
+from ratekeeper.providers import Usage
 
 from ..measuring import share
 from .overhead import added_by_wrapping
@@ -26,15 +27,24 @@ def test_a_wrap_adds_half_of_what_a_model_takes_that_does_nothing():
 @pytest.mark.parametrize(
     ("inputs", "outputs", "expected"),
     [
-        ({}, {}, (10, 4, 0, 0, 0)),
-        ({"cache_read": 3, "cache_creation": 2}, {"reasoning": 1}, (10, 4, 3, 2, 1)),
-        ({"priority_cache_read": 3, "priority": 7}, {"flex_reasoning": 1, "flex": 3}, (10, 4, 3, 0, 1)),
+        ({}, {}, Usage(10, 4)),
+        ({"cache_read": 3, "cache_creation": 2}, {"reasoning": 1}, Usage(10, 4, 3, 2, 1)),
+        (
+            {"priority_cache_read": 3, "priority": 7},
+            {"priority_reasoning": 1, "priority": 3},
+            Usage(10, 4, 3, 0, 1, tier="priority"),
+        ),
+        (
+            {"audio": 3},
+            {"flex_reasoning": 1, "flex": 3, "audio": 2},
+            Usage(10, 4, 0, 0, 1, 0, 3, 2, 0, "flex"),
+        ),
         (
             {"cache_creation": 0, "ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 1},
             {},
-            (10, 4, 0, 3, 0),
+            Usage(10, 4, 0, 3, 0, 1),
         ),
-        ({"cache_read": None}, {"reasoning": None}, (10, 4, 0, 0, 0)),
+        ({"cache_read": None}, {"reasoning": None}, Usage(10, 4)),
     ],
 )
 def test_usage_metadata_is_read_whatever_names_its_details_have(inputs, outputs, expected):
@@ -44,7 +54,7 @@ def test_usage_metadata_is_read_whatever_names_its_details_have(inputs, outputs,
 
 def test_usage_that_stands_on_every_choice_is_taken_once():
     choices = [ChatGeneration(message=AIMessage("a", usage_metadata=COUNT)) for _ in range(3)]
-    assert usage_of_result(ChatResult(generations=choices)) == (10, 4, 0, 0, 0)
+    assert usage_of_result(ChatResult(generations=choices)) == Usage(10, 4)
     assert usage_of_result(ChatResult(generations=[ChatGeneration(message=AIMessage("a"))])) is None
     assert usage_of_result(ChatResult(generations=[])) is None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ratekeeper.providers.usage import Usage
+from ratekeeper.providers.usage import Usage, add_usages
 
 if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: Where LangChain puts cache writes. A provider that tells their lifetimes leaves the first one at 0, so
 #: adding them up counts once.
 _CACHE_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+
+#: The service tiers that LangChain tells: a detail of that name holds what is in no other detail.
+_TIERS = ("priority", "flex")
 
 
 def usage_of_result(result: ChatResult) -> Usage | None:
@@ -40,6 +43,10 @@ def usage_of_metadata(metadata: Mapping[str, Any]) -> Usage:
         _sum(inputs, ("cache_read",)),
         _sum(inputs, _CACHE_WRITES),
         _sum(outputs, ("reasoning",)),
+        cache_write_1h_tokens=_sum(inputs, ("ephemeral_1h_input_tokens",)),
+        input_audio_tokens=_sum(inputs, ("audio",)),
+        output_audio_tokens=_sum(outputs, ("audio",)),
+        tier=next((tier for tier in _TIERS if tier in inputs or tier in outputs), ""),
     )
 
 
@@ -77,4 +84,4 @@ class StreamUsage:
         if self.total is None or self._cumulative:
             self.total = usage
         else:
-            self.total = Usage(*map(sum, zip(self.total, usage, strict=True)))
+            self.total = add_usages(self.total, usage)

@@ -17,7 +17,7 @@ _PREFIX = "llm_provider-"
 def usage_of(answer: Any) -> Usage | None:
     """The usage of an answer or a chunk; None if the provider gave none, for which LiteLLM writes zeros."""
     told = getattr(answer, "usage", None)
-    usage = None if told is None else read_usage(told)
+    usage = None if told is None else read_usage(answer)
     if usage is None or not (usage.input_tokens or usage.output_tokens):
         return None
     if usage.cache_write_tokens:
@@ -31,11 +31,8 @@ def usage_of_chunks(chunks: Iterable[Any]) -> Usage | None:
     for chunk in chunks:
         usage = usage_of(chunk)
         if usage is not None:
-            total = (
-                usage
-                if total is None
-                else Usage(*(new or old for new, old in zip(usage, total, strict=True)))
-            )
+            told = {name: new for name, new in usage._asdict().items() if new}
+            total = usage if total is None else total._replace(**told)
     return total
 
 
