@@ -4,7 +4,7 @@
 use std::ops::Add;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A point in time, in nanoseconds since its clock's origin. Times of different clocks do not compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +59,17 @@ impl Clock for SystemClock {
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
         let elapsed = ORIGIN.get_or_init(Instant::now).elapsed();
         Time::ZERO + elapsed
+    }
+}
+
+/// Microseconds since 1970 by the machine's wall clock, for what is read by people; negative before that. It may run backwards.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+pub fn unix_micros() -> i64 {
+    let micros = |length: Duration| i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => micros(after),
+        Err(before) => -micros(before.duration()),
     }
 }
 

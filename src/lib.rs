@@ -21,6 +21,7 @@ pub mod bucket;
 pub mod clock;
 pub mod error;
 pub mod estimate;
+pub mod ledger;
 pub mod limiter;
 pub mod pace;
 pub mod queue;

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ._core import RetryPolicy as RetryPolicy
     from ._core import Semaphore as Semaphore
     from ._retrying import Retrying as Retrying
+    from .costs import CostTracker as CostTracker
+    from .costs import Spend as Spend
     from .errors import BudgetExceededError as BudgetExceededError
     from .errors import ConfigError as ConfigError
     from .errors import EventLoopBlockedError as EventLoopBlockedError
@@ -53,6 +55,8 @@ _HOMES = {
     "RetryPolicy": "_core",
     "Semaphore": "_core",
     "Estimator": "_core",
+    "CostTracker": "costs",
+    "Spend": "costs",
     "BudgetExceededError": "errors",
     "ConfigError": "errors",
     "EventLoopBlockedError": "errors",

@@ -5,6 +5,7 @@ mod callers;
 mod doubted;
 mod estimate;
 mod learned;
+mod ledger;
 mod limiter;
 mod matrix;
 mod pace;
