@@ -4,9 +4,11 @@
 //! every sum is exact. No prices: what an attempt cost is told by who books it.
 
 pub mod entry;
+pub mod file;
 pub mod query;
 pub mod sum;
 pub mod totals;
+pub mod writer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

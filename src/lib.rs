@@ -14,7 +14,7 @@
 //! | pause | nobody in the scope starts before t, after a refusal |
 //! | decision | Granted, Wait or Never |
 //!
-//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`] → [`store`] → [`bucket`], [`pace`], [`queue`],
+//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`], [`ledger`] → [`store`] → [`bucket`], [`pace`], [`queue`],
 //! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`].
 
 pub mod bucket;

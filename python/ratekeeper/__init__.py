@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .errors import PausedError as PausedError
     from .errors import QuotaExceededError as QuotaExceededError
     from .errors import RatekeeperError as RatekeeperError
+    from .errors import StoreError as StoreError
     from .events import Failed as Failed
     from .events import Refused as Refused
     from .events import Settled as Settled
@@ -65,6 +66,7 @@ _HOMES = {
     "PausedError": "errors",
     "QuotaExceededError": "errors",
     "RatekeeperError": "errors",
+    "StoreError": "errors",
     "Retrying": "_retrying",
     "Failed": "events",
     "Hook": "hooks",

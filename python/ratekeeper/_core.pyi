@@ -4,6 +4,7 @@ Times and durations are seconds; wherever a duration goes in, a `datetime.timede
 numbers. Bad values raise `ConfigError`, wrong types `TypeError`; both name the field and what was expected.
 """
 
+import os
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -584,11 +585,19 @@ class Ledger:
     Args:
         entries: How many single entries are kept.
         cells: How many sums are kept.
+        path: A SQLite file that every entry is written to.
+        flush: Seconds that an entry waits for others to be written with it.
         clock: A ManualClock in tests; its origin is then 1970.
     """
 
     def __new__(
-        cls, *, entries: int = 10_000, cells: int = 20_000, clock: ManualClock | None = None
+        cls,
+        *,
+        entries: int = 10_000,
+        cells: int = 20_000,
+        path: str | os.PathLike[str] | None = None,
+        flush: float | timedelta = 0.1,
+        clock: ManualClock | None = None,
     ) -> Self: ...
     def book(
         self,
@@ -636,4 +645,25 @@ class Ledger:
     def _groups(
         self, by: list[str], since: int | None, until: int | None, wanted: dict[str, str]
     ) -> list[tuple[tuple[str | None, ...], tuple[Any, ...]]]: ...
+    def flush(self) -> bool:
+        """Writes all that was booked to the file, and waits for it; False if it cannot be written now."""
+    def close(self) -> None:
+        """Writes all that was booked, and closes the file; a later entry opens it again."""
+    def _health(self) -> dict[str, Any] | None: ...
+    @staticmethod
+    def _groups_of(
+        path: str | os.PathLike[str],
+        by: list[str],
+        since: int | None,
+        until: int | None,
+        wanted: dict[str, str],
+    ) -> list[tuple[tuple[str | None, ...], tuple[Any, ...]]]: ...
+    @staticmethod
+    def _entries_of(
+        path: str | os.PathLike[str],
+        since: int | None,
+        until: int | None,
+        wanted: dict[str, str],
+        most: int,
+    ) -> list[Entry]: ...
     def _size(self) -> dict[str, Any]: ...

@@ -3,10 +3,13 @@
 mod asked;
 mod entry;
 mod facts;
+mod stored;
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use pyo3::intern;
@@ -16,14 +19,18 @@ use pyo3::types::{PyDict, PyList};
 use self::asked::{Answer, answer_of, query_of};
 pub(super) use self::entry::Entry;
 use self::facts::{Tags, facts_of, micros_of, tier_of};
+use self::stored::Stored;
 use super::clock::{ManualClock, clock_of};
-use super::convert::{text, whole};
+use super::convert::{duration, text, whole};
 use crate::clock::{Clock, unix_micros};
 use crate::ledger;
+use crate::ledger::file::{entries, groups};
 
 /// More entries or cells than this are a typing error: they would not fit into the memory.
 const MOST: i64 = 100_000_000;
 
+/// How long an entry waits for others to be written with it.
+const FLUSH: Duration = Duration::from_millis(100);
 /// Of more models than these it is not said again that they have no price.
 const MOST_UNPRICED: usize = 1_000;
 
@@ -31,6 +38,7 @@ const MOST_UNPRICED: usize = 1_000;
 #[pyclass(frozen, subclass, module = "ratekeeper._core")]
 pub(super) struct Ledger {
     core: ledger::Ledger,
+    stored: Option<Arc<Stored>>,
     clock: Option<Arc<dyn Clock>>,
     /// Somebody wants to be told of every entry.
     is_told: AtomicBool,
@@ -55,19 +63,24 @@ impl Ledger {
 impl Ledger {
     #[new]
     #[pyo3(
-        signature = (*, entries = None, cells = None, clock = None),
-        text_signature = "(*, entries=10000, cells=20000, clock=None)"
+        signature = (*, entries = None, cells = None, path = None, flush = None, clock = None),
+        text_signature = "(*, entries=10000, cells=20000, path=None, flush=0.1, clock=None)"
     )]
     fn new(
+        py: Python<'_>,
         entries: Option<&Bound<'_, PyAny>>,
         cells: Option<&Bound<'_, PyAny>>,
+        path: Option<PathBuf>,
+        flush: Option<&Bound<'_, PyAny>>,
         clock: Option<&Bound<'_, ManualClock>>,
     ) -> PyResult<Self> {
+        let flush = flush.map_or(Ok(FLUSH), |flush| duration("flush", flush))?;
         let entries = entries.map_or(Ok(10_000), |entries| whole("entries", entries, 0..=MOST))?;
         let cells = cells.map_or(Ok(20_000), |cells| whole("cells", cells, 100..=MOST))?;
         let size = |number: i64| usize::try_from(number).expect("it is within the range");
         Ok(Self {
             core: ledger::Ledger::new(size(entries), size(cells)),
+            stored: path.map(|path| Stored::open(py, path, flush)).transpose()?,
             clock: clock.map(|clock| clock_of(Some(clock))),
             is_told: AtomicBool::new(false),
             unpriced: Mutex::default(),
@@ -103,6 +116,9 @@ impl Ledger {
         let fixed = [text("scope", scope)?, text("model", model)?, text("price", price)?, &tier];
         let tags = Tags::of(tags)?;
         let entry = Entry(this.core.book(at, fixed, &tags.sorted()?, facts));
+        if let Some(stored) = &this.stored {
+            stored.put(slf.py(), &entry.0)?;
+        }
         if facts.is_unpriced() && this.is_first_unpriced(entry.model()) {
             slf.call_method1(intern!(slf.py(), "_tell_unpriced"), (entry.clone(),))?;
         }
@@ -154,6 +170,49 @@ impl Ledger {
     ) -> PyResult<Answer<'py>> {
         let query = query_of(Some(by), since, until, wanted)?;
         answer_of(py, self.core.groups(&query))
+    }
+
+    /// Writes all that was booked to the file, and waits for it; false if it cannot be written now.
+    fn flush(&self, py: Python<'_>) -> PyResult<bool> {
+        self.stored.as_ref().map_or(Ok(true), |stored| stored.flush(py))
+    }
+
+    /// Writes all that was booked, and closes the file; a later entry opens it again.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.stored.as_ref().map_or(Ok(()), |stored| stored.close(py))
+    }
+
+    fn _health<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.stored.as_ref().map(|stored| stored.health(py)).transpose()
+    }
+
+    /// Like `_groups`, of a file.
+    #[staticmethod]
+    fn _groups_of<'py>(
+        py: Python<'py>,
+        path: PathBuf,
+        by: &Bound<'py, PyList>,
+        since: Option<i64>,
+        until: Option<i64>,
+        wanted: &Bound<'py, PyDict>,
+    ) -> PyResult<Answer<'py>> {
+        let query = query_of(Some(by), since, until, wanted)?;
+        answer_of(py, stored::read(py, move || groups(&path, &query))?)
+    }
+
+    /// Like `_entries`, of a file, and at most so many of the newest.
+    #[staticmethod]
+    fn _entries_of(
+        py: Python<'_>,
+        path: PathBuf,
+        since: Option<i64>,
+        until: Option<i64>,
+        wanted: &Bound<'_, PyDict>,
+        most: usize,
+    ) -> PyResult<Vec<Entry>> {
+        let query = query_of(None, since, until, wanted)?;
+        let found = stored::read(py, move || entries(&path, &query, most))?;
+        Ok(found.into_iter().map(Entry).collect())
     }
 
     fn _size<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -48,6 +48,17 @@ impl Outcome {
     /// All of them; the place of each is its number in a stored ledger.
     pub const ALL: [Self; 4] = [Self::Answered, Self::Failed, Self::Refused, Self::Abandoned];
 
+    /// Its place in [`Outcome::ALL`].
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Answered => 0,
+            Self::Failed => 1,
+            Self::Refused => 2,
+            Self::Abandoned => 3,
+        }
+    }
+
     /// As its users write it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -80,6 +80,8 @@ fn has(entry: &Booked, name: &str, text: &str) -> bool {
     entry.tags.iter().any(|(known, value)| known == name && value == text)
 }
 
+type IsMeant = fn(&Booked) -> bool;
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -106,7 +108,7 @@ proptest! {
         prop_assert_eq!(all, expected(&entries, |_| true));
 
         let during = |entry: &Booked| since <= entry.at && entry.at < since + length;
-        let questions: [(Query, fn(&Booked) -> bool); 4] = [
+        let questions: [(Query, IsMeant); 4] = [
             (of("job", "7"), |entry| has(entry, "job", "7")),
             (of("agent", "1"), |entry| has(entry, "agent", "1")),
             (of("agent", ""), |entry| entry.tags.iter().all(|(name, _)| name != "agent")),

@@ -6,6 +6,7 @@ mod doubted;
 mod estimate;
 mod learned;
 mod ledger;
+mod ledger_file;
 mod limiter;
 mod matrix;
 mod pace;

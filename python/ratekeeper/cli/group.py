@@ -12,6 +12,7 @@ import click  # noqa: TID253
 # The command itself is ``ratekeeper.cli.<name>.command``.
 COMMANDS = {
     "demo": "See a few hundred calls meet a quota, without ratekeeper and with it.",
+    "report": "Say what was spent, and by whom, from a ledger's file.",
     "provider": "Run the fake provider: load test before production.",
 }
 

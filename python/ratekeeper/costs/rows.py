@@ -146,6 +146,14 @@ class Entries(Rows[Entry]):
         """One dict for each attempt: its fields, its usage, and its tags as ``tag.<name>``."""
         return [_entry(entry) for entry in self]
 
+    def table(self) -> str:
+        """A table for people."""
+        head = ["time", "model", "tags", "outcome", "input", "output", "USD", "waited", "took"]
+        return aligned(head, [_line(entry) for entry in self], None, left=4)
+
+    def __str__(self) -> str:
+        return self.table()
+
 
 class _Column(NamedTuple):
     name: str
@@ -191,6 +199,21 @@ def _entry(entry: Entry) -> dict[str, Any]:
         **{name: getattr(entry, name) for name in _FACTS},
         **{f"tag.{name}": value for name, value in entry.tags.items()},
     }
+
+
+def _line(entry: Entry) -> list[str]:
+    usage, money = entry.usage, entry.pico_usd
+    return [
+        f"{entry.time:%Y-%m-%d %H:%M:%S}Z",
+        entry.model or NONE,
+        " ".join(f"{name}={value}" for name, value in entry.tags.items()) or NONE,
+        entry.outcome + (" (estimated)" if entry.estimated else ""),
+        NONE if usage is None else f"{usage.input_tokens:,}",
+        NONE if usage is None else f"{usage.output_tokens:,}",
+        NONE if money is None else shown_usd(money),
+        f"{entry.waited:,.1f} s",
+        f"{entry.duration:,.1f} s",
+    ]
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ Owns the pricing of what is recorded by hand, and the subscriptions. The book it
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from ratekeeper import forks
 from ratekeeper._core import Entry, Ledger
@@ -18,6 +20,7 @@ from ratekeeper.tags import current
 
 from .questions import Questions, chosen
 from .rows import Entries
+from .stored import StoredCosts, path_of
 from .times import When, micros_of, time_of
 
 if TYPE_CHECKING:
@@ -54,6 +57,27 @@ class Prices(Protocol):
         """What it cost; None if no price is known."""
 
 
+class StoreStatus(TypedDict):
+    """The file behind a tracker, as this process knows it."""
+
+    path: str
+    written: int  # entries of this process that are in it
+    waiting: int  # entries that wait for it
+    lost: int  # entries that found no room to wait
+    trouble: str | None  # why the last write failed
+
+
+class CostStatus(TypedDict):
+    """What `CostTracker.status` gives."""
+
+    booked: int  # entries in all
+    entries: int  # of which are kept one by one
+    cells: int  # sums in memory
+    folded: dict[str, int]  # column → how many combinations lost its text
+    folded_times: int  # sums that lost their quarter of an hour
+    store: StoreStatus | None
+
+
 class CostTracker(Ledger, Questions):
     """The book of what every attempt used and cost. Thread-safe.
 
@@ -72,13 +96,19 @@ class CostTracker(Ledger, Questions):
         prices: Where `record` looks up what a usage cost; without it all tokens are unpriced.
         entries: How many single entries are kept.
         cells: How many sums are kept.
+        store: A file that every entry is written to as well: ``"sqlite:///relative.db"``, ``"sqlite:////absolute.db"``
+            or a Path. Several processes may write one file. What cannot be written waits in memory; the log says so.
+        flush: Seconds that an entry waits for others to be written with it: so much may be lost when the process is
+            killed. 0 waits until it is on the disk, for some milliseconds, before `book` and `record` return.
         clock: A ManualClock in tests; its origin is then 1970.
 
     Raises:
         ConfigError: A number is out of range.
+        StoreError: The file cannot be written, is damaged, belongs to something else, or was written by a newer ratekeeper.
     """
 
     _prices: Prices | None
+    _path: Path | None
     _listeners: tuple[Subscription, ...]
 
     def __new__(  # noqa: D102 (the class says it)
@@ -87,12 +117,16 @@ class CostTracker(Ledger, Questions):
         prices: Prices | None = None,
         entries: int = 10_000,
         cells: int = 20_000,
+        store: str | os.PathLike[str] | None = None,
+        flush: float | timedelta = 0.1,
         clock: ManualClock | None = None,
     ) -> Self:
         if prices is not None and not callable(getattr(prices, "cost", None)):
             fail("prices", "a PriceBook, or an object with its method cost()", prices)
-        self = super().__new__(cls, entries=entries, cells=cells, clock=clock)
+        path = None if store is None else path_of(store, "store")
+        self = super().__new__(cls, entries=entries, cells=cells, path=path, flush=flush, clock=clock)
         self._prices = prices
+        self._path = path
         self._listeners = ()
         return self
 
@@ -167,6 +201,33 @@ class CostTracker(Ledger, Questions):
         now = self._now()
         limits = micros_of(since, "since", now), micros_of(until, "until", now)
         return Entries(self._entries(*limits, chosen(model, tags)))
+
+    @property
+    def stored(self) -> StoredCosts:
+        """All that is in the store, of other processes and earlier days as well; what was booked before is written first.
+
+        Raises:
+            ConfigError: There is no store.
+        """
+        if self._path is None:
+            fail("store", "a tracker with a store", None)
+        self.flush()
+        return StoredCosts(self._path)
+
+    def status(self) -> CostStatus:
+        """How full the memory is, and how the store is; JSON-able."""
+        status: CostStatus = cast("CostStatus", self._size())
+        health = self._health()
+        if health is not None:
+            health["path"] = os.fspath(health["path"])
+        status["store"] = cast("StoreStatus | None", health)
+        return status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def subscribe(self, function: Callable[[Entry], object]) -> Subscription:
         """Tells a function of every entry from now on, on the thread that books it; it should only count or enqueue.
