@@ -44,15 +44,14 @@ struct Book {
     /// The number of the last entry.
     last: u64,
     /// Room to write a key in.
-    key: String,
+    key: Vec<u8>,
 }
 
 impl Ledger {
     /// An empty ledger that keeps so many entries, and totals in so many cells.
     #[must_use]
     pub fn new(most_entries: usize, most_cells: usize) -> Self {
-        let book =
-            Book { ring: VecDeque::new(), totals: Totals::new(most_cells), last: 0, key: String::new() };
+        let book = Book { ring: VecDeque::new(), totals: Totals::new(most_cells), last: 0, key: Vec::new() };
         Self { book: Mutex::new(book), most_entries }
     }
 

@@ -110,8 +110,8 @@ impl Label {
             && self.tags.iter().all(|(_, value)| value.is_some())
     }
 
-    /// Writes the text that no other label has.
-    pub fn write_key(&self, key: &mut String) {
+    /// Writes the bytes that no other label has.
+    pub fn write_key(&self, key: &mut Vec<u8>) {
         key.clear();
         for text in &self.fixed {
             push(key, text.as_deref());
@@ -127,7 +127,7 @@ impl Label {
 }
 
 /// The key of a label that need not be made: what [`Label::write_key`] writes for [`Label::new`] of the same.
-pub fn write_key(key: &mut String, fixed: [&str; FIXED.len()], tags: &[(&str, &str)]) {
+pub fn write_key(key: &mut Vec<u8>, fixed: [&str; FIXED.len()], tags: &[(&str, &str)]) {
     key.clear();
     for text in fixed {
         push(key, Some(text));
@@ -139,15 +139,10 @@ pub fn write_key(key: &mut String, fixed: [&str; FIXED.len()], tags: &[(&str, &s
 }
 
 /// Each text after its length, so that no text can look like two.
-fn push(key: &mut String, text: Option<&str>) {
-    use std::fmt::Write as _;
-    match text {
-        Some(text) => {
-            write!(key, "{}:", text.len()).expect("a String takes all");
-            key.push_str(text);
-        }
-        None => key.push('*'),
-    }
+fn push(key: &mut Vec<u8>, text: Option<&str>) {
+    let length = text.map_or(usize::MAX, str::len);
+    key.extend_from_slice(&length.to_ne_bytes());
+    key.extend_from_slice(text.unwrap_or_default().as_bytes());
 }
 
 /// One attempt.

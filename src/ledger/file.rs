@@ -89,6 +89,12 @@ impl File {
         Ok(Self { connection, labels: HashMap::new(), identity: identity(path) })
     }
 
+    /// Closes it for good, as one file that can be copied.
+    pub fn close(self) {
+        // Where this fails, the file beside it stays, and is read as well.
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    }
+
     /// Whether the path still leads to this file: a ledger that was deleted or moved away is written to no more.
     #[must_use]
     pub fn is_at(&self, path: &Path) -> bool {

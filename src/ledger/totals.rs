@@ -13,6 +13,8 @@ use super::sum::Sum;
 
 const QUARTER: i64 = 15 * 60 * 1_000_000;
 const DAY: i64 = 24 * 3600 * 1_000_000;
+/// What [`Label::write_key`] writes.
+type Key = Box<[u8]>;
 /// How many labels are folded at once: a fraction of a millisecond.
 const CHUNK: usize = 256;
 
@@ -43,6 +45,24 @@ struct Combination {
     last_number: u64,
 }
 
+impl Combination {
+    /// Adds an entry; true if it is the first of a cell.
+    fn book(&mut self, at: i64, number: u64, facts: &Facts) -> bool {
+        let slot = Some(at.div_euclid(QUARTER));
+        self.last_number = number;
+        if let Some(cell) = self.cells.iter_mut().rev().find(|cell| cell.slot == slot) {
+            cell.first_at = cell.first_at.min(at);
+            cell.last_at = cell.last_at.max(at);
+            cell.sum.book(facts);
+            return false;
+        }
+        let mut sum = Sum::default();
+        sum.book(facts);
+        self.cells.push(Cell { slot, first_at: at, last_at: at, first_number: number, sum });
+        true
+    }
+}
+
 /// What was folded, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folded {
@@ -54,9 +74,9 @@ pub struct Folded {
 
 /// The cells of a ledger.
 pub struct Totals {
-    combinations: HashMap<Box<str>, Combination>,
+    combinations: HashMap<Key, Combination>,
     /// The keys, each with the number of the last entry when it was put here: the first are the next to be folded.
-    order: VecDeque<(u64, Box<str>)>,
+    order: VecDeque<(u64, Key)>,
     cells: usize,
     most_cells: usize,
     newest_at: i64,
@@ -102,7 +122,7 @@ impl Totals {
     /// Adds an entry under a key, whose label is made if it is new; gives the label that all its entries share.
     pub fn book(
         &mut self,
-        key: &str,
+        key: &[u8],
         label_of: impl FnOnce() -> Label,
         at: i64,
         number: u64,
@@ -112,25 +132,15 @@ impl Totals {
             self.fold();
         }
         self.newest_at = self.newest_at.max(at);
-        let slot = Some(at.div_euclid(QUARTER));
-        if !self.combinations.contains_key(key) {
-            let made = Combination { label: Arc::new(label_of()), cells: Vec::new(), last_number: 0 };
-            self.combinations.insert(key.into(), made);
-            self.order.push_back((number, key.into()));
+        if let Some(known) = self.combinations.get_mut(key) {
+            self.cells += usize::from(known.book(at, number, facts));
+            return known.label.clone();
         }
-        let combination = self.combinations.get_mut(key).expect("it is there, or was just put there");
-        combination.last_number = number;
-        let label = combination.label.clone();
-        if let Some(cell) = combination.cells.iter_mut().rev().find(|cell| cell.slot == slot) {
-            cell.first_at = cell.first_at.min(at);
-            cell.last_at = cell.last_at.max(at);
-            cell.sum.book(facts);
-        } else {
-            let mut sum = Sum::default();
-            sum.book(facts);
-            combination.cells.push(Cell { slot, first_at: at, last_at: at, first_number: number, sum });
-            self.cells += 1;
-        }
+        let label = Arc::new(label_of());
+        let mut made = Combination { label: label.clone(), cells: Vec::new(), last_number: 0 };
+        self.cells += usize::from(made.book(at, number, facts));
+        self.combinations.insert(key.into(), made);
+        self.order.push_back((number, key.into()));
         label
     }
 
@@ -235,7 +245,7 @@ impl Totals {
     }
 
     /// Takes keys from the front of the order; those that were used since they were put there go to its end, once.
-    fn oldest(&mut self) -> Vec<Box<str>> {
+    fn oldest(&mut self) -> Vec<Key> {
         let mut oldest = HashSet::with_capacity(CHUNK);
         let mut passed = 0;
         while oldest.len() < CHUNK
@@ -255,12 +265,12 @@ impl Totals {
         oldest.into_iter().collect()
     }
 
-    fn has_tags(&self, keys: &[Box<str>]) -> bool {
+    fn has_tags(&self, keys: &[Key]) -> bool {
         keys.iter().any(|key| !self.combinations[key].label.tags.is_empty())
     }
 
     /// The tag with the most texts among these labels; another column only if no tag has two.
-    fn most_varied(&self, keys: &[Box<str>]) -> Option<Field> {
+    fn most_varied(&self, keys: &[Key]) -> Option<Field> {
         let mut texts: HashMap<&str, HashSet<&str>> = HashMap::new();
         let mut fixed: [HashSet<&str>; FIXED.len()] = Default::default();
         for label in keys.iter().map(|key| &self.combinations[key].label) {
@@ -281,12 +291,12 @@ impl Totals {
     }
 
     /// Folds a column of these labels; gives the keys of those that take their places.
-    fn fold_field(&mut self, keys: &[Box<str>], field: &Field) -> Vec<Box<str>> {
+    fn fold_field(&mut self, keys: &[Key], field: &Field) -> Vec<Key> {
         let name = match field {
             Field::Fixed(place) => FIXED[*place].to_owned(),
             Field::Tag(name) => name.to_string(),
         };
-        let has_text = |totals: &Self, key: &str| field.of(&totals.combinations[key].label).is_some();
+        let has_text = |totals: &Self, key: &[u8]| field.of(&totals.combinations[key].label).is_some();
         self.relabel_all(keys, name, has_text, |label| match field {
             Field::Fixed(place) => label.fixed[*place] = None,
             Field::Tag(name) => {
@@ -298,8 +308,8 @@ impl Totals {
     }
 
     /// The last resort, where even the names of tags have no end.
-    fn fold_all_tags(&mut self, keys: &[Box<str>]) -> Vec<Box<str>> {
-        let has_tags = |totals: &Self, key: &str| !totals.combinations[key].label.tags.is_empty();
+    fn fold_all_tags(&mut self, keys: &[Key]) -> Vec<Key> {
+        let has_tags = |totals: &Self, key: &[u8]| !totals.combinations[key].label.tags.is_empty();
         self.relabel_all(keys, "(all tags)".to_owned(), has_tags, |label| {
             label.tags.clear();
             label.tags_folded = true;
@@ -308,11 +318,11 @@ impl Totals {
 
     fn relabel_all(
         &mut self,
-        keys: &[Box<str>],
+        keys: &[Key],
         what: String,
-        concerns: impl Fn(&Self, &str) -> bool,
+        concerns: impl Fn(&Self, &[u8]) -> bool,
         change: impl Fn(&mut Label),
-    ) -> Vec<Box<str>> {
+    ) -> Vec<Key> {
         let mut left = HashSet::with_capacity(keys.len());
         let mut count = 0;
         for key in keys {
@@ -328,13 +338,13 @@ impl Totals {
     }
 
     /// Moves a label's cells to another label.
-    fn relabel(&mut self, key: &str, change: impl FnOnce(&mut Label)) -> Box<str> {
+    fn relabel(&mut self, key: &[u8], change: impl FnOnce(&mut Label)) -> Key {
         let old = self.combinations.remove(key).expect("the key was just listed");
         let mut label = (*old.label).clone();
         change(&mut label);
-        let mut new_key = String::new();
+        let mut new_key = Vec::new();
         label.write_key(&mut new_key);
-        let new_key: Box<str> = new_key.into();
+        let new_key: Key = new_key.into();
         let target = self.combinations.entry(new_key.clone()).or_insert_with(|| Combination {
             label: Arc::new(label),
             cells: Vec::new(),

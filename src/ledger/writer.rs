@@ -285,7 +285,10 @@ impl Shared {
             }
         }
         let _using = using();
-        lock(&self.file).take();
+        let file = lock(&self.file).take();
+        if let Some(file) = file {
+            file.close();
+        }
     }
 
     /// Until there is a batch: some entries and the end of the interval, many entries, or somebody who waits.

@@ -213,7 +213,7 @@ fn tokens_without_a_price_and_calls_without_a_usage_are_counted_apart() {
 #[test]
 fn a_label_has_one_key_however_it_is_written() {
     let label = Label::new(["s", "m", "p", "t"], &[("a", "1"), ("b", "")]);
-    let (mut made, mut written) = (String::new(), String::from("left over"));
+    let (mut made, mut written) = (Vec::new(), vec![7]);
     label.write_key(&mut made);
     ratekeeper::ledger::entry::write_key(&mut written, ["s", "m", "p", "t"], &[("a", "1"), ("b", "")]);
     assert_eq!(made, written);
