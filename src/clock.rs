@@ -62,17 +62,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// Microseconds since 1970 by the machine's wall clock, for what is read by people; negative before that. It may run backwards.
-#[must_use]
-#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
-pub fn unix_micros() -> i64 {
-    let micros = |length: Duration| i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
-    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => micros(after),
-        Err(before) => -micros(before.duration()),
-    }
-}
-
 /// A clock that moves only when told to, so that a day of traffic is tested in milliseconds.
 ///
 /// ```
@@ -99,5 +88,16 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Time {
         Time(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Microseconds since 1970 by the machine's wall clock, for what is read by people; negative before that. It may run backwards.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+pub fn unix_micros() -> i64 {
+    let micros = |length: Duration| i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => micros(after),
+        Err(before) => -micros(before.duration()),
     }
 }
