@@ -105,7 +105,7 @@ class Spend:
 
 
 def shown_usd(pico_usd: int) -> str:
-    """USD for people: cents from a dollar on, below that four digits that say something.
+    """USD for people: cents from a dollar on, below that at least two digits that say something.
 
     Rounded for the eye alone; `usd_of` is exact.
     """
@@ -114,7 +114,7 @@ def shown_usd(pico_usd: int) -> str:
     if pico_usd >= 10**12:
         return f"{_rounded(pico_usd, 2):,}"
     for digits in (4, 6, 9):
-        if pico_usd >= 10 ** (14 - digits):
+        if pico_usd >= 10 ** (13 - digits):
             return f"{_rounded(pico_usd, digits):f}"
     return f"{usd_of(pico_usd):f}"
 
