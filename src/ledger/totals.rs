@@ -205,11 +205,15 @@ impl Totals {
     fn fold_times(&mut self, place: impl Fn(i64, i64) -> Option<i64>) {
         let newest = self.newest_at;
         for combination in self.combinations.values_mut() {
+            let slot_of = |cell: &Cell| cell.slot.unwrap_or_else(|| cell.first_at.div_euclid(QUARTER));
+            let mergeable = combination.cells.iter().filter(|cell| place(slot_of(cell), newest).is_some());
+            if mergeable.count() < 2 {
+                continue;
+            }
             let (mut kept, mut merged) = (Vec::new(), BTreeMap::<i64, Cell>::new());
             let before = combination.cells.len();
             for cell in combination.cells.drain(..) {
-                let slot = cell.slot.unwrap_or_else(|| cell.first_at.div_euclid(QUARTER));
-                match place(slot, newest) {
+                match place(slot_of(&cell), newest) {
                     None => kept.push(cell),
                     Some(day) => match merged.entry(day) {
                         std::collections::btree_map::Entry::Vacant(vacant) => {
