@@ -1,5 +1,5 @@
 //! The one place that reads time. Everything else is told what time it is.
-//! No calendar and no time zones: times count from the clock's own origin; [`unix_seconds`] alone from that of UTC.
+//! No calendar and no time zones: times count from the clock's own origin; [`unix_micros`] alone from that of UTC.
 
 use std::ops::Add;
 use std::sync::OnceLock;
@@ -62,14 +62,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// Whole seconds since 1970 in UTC, for what goes by the calendar: prices change by date and hour.
-#[must_use]
-#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
-pub fn unix_seconds() -> i64 {
-    let passed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(passed.as_secs()).unwrap_or(i64::MAX)
-}
-
 /// A clock that moves only when told to, so that a day of traffic is tested in milliseconds.
 ///
 /// ```
@@ -96,5 +88,16 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Time {
         Time(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Microseconds since 1970 by the machine's wall clock, for what is read by people; negative before that. It may run backwards.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+pub fn unix_micros() -> i64 {
+    let micros = |length: Duration| i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => micros(after),
+        Err(before) => -micros(before.duration()),
     }
 }

@@ -15,13 +15,14 @@
 //! | decision | Granted, Wait or Never |
 //! | usage, price | tokens counted; USD per million of them |
 //!
-//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`], [`prices`] → [`store`] → [`bucket`], [`pace`], [`queue`],
-//! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`].
+//! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`], [`ledger`] → [`store`] → [`bucket`], [`pace`], [`queue`],
+//! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`]. [`prices`] stands alone.
 
 pub mod bucket;
 pub mod clock;
 pub mod error;
 pub mod estimate;
+pub mod ledger;
 pub mod limiter;
 pub mod pace;
 pub mod prices;

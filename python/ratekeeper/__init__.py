@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ._core import RetryPolicy as RetryPolicy
     from ._core import Semaphore as Semaphore
     from ._retrying import Retrying as Retrying
+    from .costs import CostTracker as CostTracker
+    from .costs import Spend as Spend
     from .errors import BudgetExceededError as BudgetExceededError
     from .errors import ConfigError as ConfigError
     from .errors import EventLoopBlockedError as EventLoopBlockedError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from .errors import PausedError as PausedError
     from .errors import QuotaExceededError as QuotaExceededError
     from .errors import RatekeeperError as RatekeeperError
+    from .errors import StoreError as StoreError
     from .events import Failed as Failed
     from .events import Refused as Refused
     from .events import Settled as Settled
@@ -55,6 +58,8 @@ _HOMES = {
     "RetryPolicy": "_core",
     "Semaphore": "_core",
     "Estimator": "_core",
+    "CostTracker": "costs",
+    "Spend": "costs",
     "BudgetExceededError": "errors",
     "ConfigError": "errors",
     "EventLoopBlockedError": "errors",
@@ -63,6 +68,7 @@ _HOMES = {
     "PausedError": "errors",
     "QuotaExceededError": "errors",
     "RatekeeperError": "errors",
+    "StoreError": "errors",
     "Retrying": "_retrying",
     "Failed": "events",
     "Hook": "hooks",

@@ -1,9 +1,10 @@
-"""The native core: limits, fair queue, leases, semaphore, throttle, retry policy, token estimate and prices.
+"""The native core: limits, fair queue, leases, semaphore, throttle, retry policy, token estimate and ledger.
 
 Times and durations are seconds; wherever a duration goes in, a `datetime.timedelta` will do as well. Amounts are whole
 numbers. Bad values raise `ConfigError`, wrong types `TypeError`; both name the field and what was expected.
 """
 
+import os
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,14 +13,17 @@ from typing import Any, Literal, final
 
 from typing_extensions import Self, disjoint_base
 
+from .costs.spend import Outcome
 from .providers.limits import LearnedLimit
 from .providers.usage import Usage
 from .status import DimensionName, Status
 
 __all__ = [
     "Cost",
+    "Entry",
     "Estimator",
     "Lease",
+    "Ledger",
     "Limit",
     "ManualClock",
     "Price",
@@ -31,6 +35,145 @@ __all__ = [
     "Semaphore",
     "Throttle",
 ]
+
+@final
+class Entry:
+    """One attempt as it was booked."""
+
+    @property
+    def number(self) -> int:
+        """Counted from 1 in its ledger."""
+    @property
+    def at(self) -> float:
+        """Seconds since 1970."""
+    @property
+    def time(self) -> datetime:
+        """The same, as a datetime in UTC."""
+    @property
+    def scope(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def price(self) -> str:
+        """The id of the price; "" if there is none."""
+    @property
+    def tier(self) -> str:
+        """The provider's service tier; "" for the usual one."""
+    @property
+    def tags(self) -> dict[str, str]: ...
+    @property
+    def usage(self) -> Usage | None:
+        """None if nobody told."""
+    @property
+    def pico_usd(self) -> int | None:
+        """Money in 1e-12 USD; None if no price is known."""
+    @property
+    def usd(self) -> Decimal | None:
+        """The same in USD, exact."""
+    @property
+    def waited(self) -> float:
+        """Seconds in the queue."""
+    @property
+    def duration(self) -> float:
+        """Seconds from start to end."""
+    @property
+    def outcome(self) -> Outcome: ...
+    @property
+    def attempt(self) -> int:
+        """Which try of its call, from 1."""
+    @property
+    def estimated(self) -> bool:
+        """The usage is an estimate, not the provider's count."""
+
+@disjoint_base
+class Ledger:
+    """Entries in a ring, totals of everything in bounded memory; `CostTracker` is what applications use.
+
+    Args:
+        entries: How many single entries are kept.
+        cells: How many sums are kept.
+        path: A SQLite file that every entry is written to.
+        flush: Seconds that an entry waits for others to be written with it.
+        clock: A ManualClock in tests; its origin is then 1970.
+    """
+
+    def __new__(
+        cls,
+        *,
+        entries: int = 10_000,
+        cells: int = 20_000,
+        path: str | os.PathLike[str] | None = None,
+        flush: float | timedelta = 0.1,
+        clock: ManualClock | None = None,
+    ) -> Self: ...
+    def book(
+        self,
+        usage: Usage | None,
+        pico_usd: int | None,
+        *,
+        price: str = "",
+        scope: str = "",
+        model: str = "",
+        tags: Mapping[str, str] | None = None,
+        waited: float = 0.0,
+        duration: float = 0.0,
+        outcome: Outcome = "answered",
+        attempt: int = 1,
+        estimated: bool = False,
+        at: datetime | float | None = None,
+    ) -> Entry:
+        """Books one attempt whose cost is known, or known to be unknown.
+
+        Args:
+            usage: What it used; None if nobody told.
+            pico_usd: What it cost, in 1e-12 USD; None if no price is known.
+            price: The id of the price.
+            scope: Whose quota.
+            model: The model.
+            tags: Whose call.
+            waited: Seconds in the queue.
+            duration: Seconds from start to end.
+            outcome: How it ended.
+            attempt: Which try of its call, from 1.
+            estimated: The usage is an estimate.
+            at: When, as an aware datetime or seconds since 1970; now if None.
+
+        Raises:
+            ConfigError: A number is negative or absurd; the message names it.
+            TypeError: A value is of the wrong type.
+        """
+    def _tell_of_entries(self, wanted: bool) -> None: ...
+    @staticmethod
+    def _tell(_entry: Entry) -> None: ...
+    @staticmethod
+    def _tell_unpriced(_entry: Entry) -> None: ...
+    def _now(self) -> float: ...
+    def _entries(self, since: int | None, until: int | None, wanted: dict[str, str]) -> list[Entry]: ...
+    def _groups(
+        self, by: list[str], since: int | None, until: int | None, wanted: dict[str, str]
+    ) -> list[tuple[tuple[str | None, ...], tuple[Any, ...]]]: ...
+    def flush(self) -> bool:
+        """Writes all that was booked to the file, and waits for it; False if it cannot be written now."""
+    def close(self) -> None:
+        """Writes all that was booked, and closes the file; a later entry opens it again."""
+    def _health(self) -> dict[str, Any] | None: ...
+    @staticmethod
+    def _groups_of(
+        path: str | os.PathLike[str],
+        by: list[str],
+        since: int | None,
+        until: int | None,
+        wanted: dict[str, str],
+    ) -> list[tuple[tuple[str | None, ...], tuple[Any, ...]]]: ...
+    @staticmethod
+    def _entries_of(
+        path: str | os.PathLike[str],
+        since: int | None,
+        until: int | None,
+        wanted: dict[str, str],
+        most: int,
+    ) -> list[Entry]: ...
+    def _size(self) -> dict[str, Any]: ...
 
 @final
 class Limit:

@@ -85,6 +85,18 @@ class LeaseError(RatekeeperError):
     """A lease was settled twice, used before it was held, or had expired and was given away."""
 
 
+class StoreError(RatekeeperError):
+    """What is kept in a file or shared with others cannot be reached, or is not what it should be.
+
+    Attributes:
+        store: Where it is.
+    """
+
+    def __init__(self, message: str, *, store: str) -> None:
+        super().__init__(message)
+        self.store = store
+
+
 class EventLoopBlockedError(RatekeeperError, RuntimeError):
     """A blocking wait was about to stop the event loop that runs on this thread; use ``async with`` or ``await``."""
 

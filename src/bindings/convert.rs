@@ -121,6 +121,10 @@ fn exception(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             attributes.set_item("limit", misfit.limit)?;
             "NeverFitsError"
         }
+        Error::Store { store, .. } => {
+            attributes.set_item("store", store)?;
+            "StoreError"
+        }
         Error::LeaseEnded(_) => return build(py, "LeaseError", &text, None),
     };
     build(py, class, &text, Some(&attributes))

@@ -10,6 +10,7 @@ mod engine;
 mod estimate;
 mod hub;
 mod lease;
+mod ledger;
 mod limiter;
 mod loops;
 mod prices;
@@ -30,6 +31,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<clock::ManualClock>()?;
     module.add_class::<estimate::Estimator>()?;
     module.add_class::<lease::Lease>()?;
+    module.add_class::<ledger::Entry>()?;
+    module.add_class::<ledger::Ledger>()?;
     module.add_class::<limiter::RateLimiter>()?;
     module.add_class::<prices::Cost>()?;
     module.add_class::<prices::Price>()?;

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyDict, PyFloat, PyInt, PyString, PyTuple, PyTzInfo, PyTzInfoAccess};
 
 use super::convert::{raise, whole};
-use crate::clock::unix_seconds;
+use crate::clock::unix_micros;
 use crate::prices::moment::{Moment, When};
 use crate::prices::rates::{self, Bill, Counts, Kind, MAX_TOKENS};
 use crate::prices::table::Model;
@@ -295,7 +295,7 @@ impl Cost {
 
 /// Seconds since 1970 of a time, which is now unless given; a datetime without a zone is one of UTC.
 fn seconds(at: Option<&Bound<'_, PyAny>>) -> PyResult<i64> {
-    let Some(at) = at else { return Ok(unix_seconds()) };
+    let Some(at) = at else { return Ok(unix_micros().div_euclid(1_000_000)) };
     let py = at.py();
     let number = if let Ok(time) = at.cast::<PyDateTime>() {
         let aware = if time.get_tzinfo().is_none() {

@@ -5,6 +5,8 @@ mod callers;
 mod doubted;
 mod estimate;
 mod learned;
+mod ledger;
+mod ledger_file;
 mod limiter;
 mod matrix;
 mod pace;

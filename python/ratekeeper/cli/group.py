@@ -13,6 +13,7 @@ import click  # noqa: TID253
 COMMANDS = {
     "demo": "See a few hundred calls meet a quota, without ratekeeper and with it.",
     "prices": "Show what would be charged for a model, and why.",
+    "report": "Say what was spent, and by whom, from a ledger's file.",
     "provider": "Run the fake provider: load test before production.",
 }
 
