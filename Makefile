@@ -15,7 +15,7 @@ export LANGSMITH_TRACING := false
 # The environments of the framework tests, each a dependency group of pyproject.toml with a venv in .venvs/, and the
 # folders of tests/frameworks that it runs.
 ENVIRONMENTS := frameworks openai-3 litellm-full ag2-0.9 ag2-1 pyautogen-0.2
-frameworks_RUNS := offline provider clouds sdks http langchain examples one_liners crewai llm_config autogen autogen_vendors agentchat litellm prices
+frameworks_RUNS := offline provider clouds sdks http langchain examples one_liners fastapi crewai llm_config autogen autogen_vendors agentchat litellm prices
 openai-3_RUNS := offline provider sdks langchain newest
 litellm-full_RUNS := offline litellm_full
 ag2-0.9_RUNS := offline llm_config autogen autogen_google

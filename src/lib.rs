@@ -13,12 +13,14 @@
 //! | permit | one concurrency slot |
 //! | pause | nobody in the scope starts before t, after a refusal |
 //! | decision | Granted, Wait or Never |
+//! | budget | a ceiling on money, tokens or calls under some tags |
 //! | usage, price | tokens counted; USD per million of them |
 //!
 //! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`], [`ledger`] → [`store`] → [`bucket`], [`pace`], [`queue`],
-//! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`]. [`prices`] stands alone.
+//! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`]. [`budget`] and [`prices`] stand alone.
 
 pub mod bucket;
+pub mod budget;
 pub mod clock;
 pub mod error;
 pub mod estimate;

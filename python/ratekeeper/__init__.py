@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ._core import RetryPolicy as RetryPolicy
     from ._core import Semaphore as Semaphore
     from ._retrying import Retrying as Retrying
+    from .budgets.budget import Budget as Budget
+    from .budgets.budget import BudgetEvent as BudgetEvent
+    from .budgets.job import Job as Job
+    from .budgets.job import Summary as Summary
     from .costs import CostTracker as CostTracker
     from .costs import Spend as Spend
     from .errors import BudgetExceededError as BudgetExceededError
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
 # At once, since these functions have the names of their modules: importing those later would put the modules in
 # their place.
 from .retry import retry, retry_context
-from .tags import tags
+from .tags import carried, tags
 
 #: Public name → the module that has it.
 _HOMES = {
@@ -58,6 +62,10 @@ _HOMES = {
     "RetryPolicy": "_core",
     "Semaphore": "_core",
     "Estimator": "_core",
+    "Budget": "budgets.budget",
+    "BudgetEvent": "budgets.budget",
+    "Job": "budgets.job",
+    "Summary": "budgets.job",
     "CostTracker": "costs",
     "Spend": "costs",
     "BudgetExceededError": "errors",
@@ -84,7 +92,7 @@ _HOMES = {
     "Throttle": "throttle",
 }
 
-__all__ = [*_HOMES, "retry", "retry_context", "tags"]  # noqa: PLE0604 (all of them are texts)
+__all__ = [*_HOMES, "carried", "retry", "retry_context", "tags"]  # noqa: PLE0604 (all of them are texts)
 
 
 def __getattr__(name: str) -> object:

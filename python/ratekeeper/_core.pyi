@@ -22,18 +22,21 @@ __all__ = [
     "Cost",
     "Entry",
     "Estimator",
+    "Hold",
     "Lease",
     "Ledger",
     "Limit",
     "ManualClock",
     "Price",
     "PriceTable",
+    "Purse",
     "Quota",
     "RateLimiter",
     "RetryBudget",
     "RetryPolicy",
     "Semaphore",
     "Throttle",
+    "reserve",
 ]
 
 @final
@@ -670,6 +673,72 @@ class ManualClock:
     @property
     def now(self) -> float:
         """Seconds since it was made."""
+
+class Purse:
+    """One budget under one set of tags: what is spent, and what calls in flight may take. Thread-safe.
+
+    Args:
+        pico_usd: The most money, in pico-USD; None for any amount. Likewise the others.
+        tokens: The most tokens.
+        calls: The most calls.
+        warn_at: The share of any of them from which a settlement says so, once a window.
+    """
+
+    def __new__(
+        cls,
+        *,
+        pico_usd: int | None = None,
+        tokens: int | None = None,
+        calls: int | None = None,
+        warn_at: float = 1.0,
+    ) -> Self: ...
+    def set_ceiling(
+        self, *, pico_usd: int | None = None, tokens: int | None = None, calls: int | None = None
+    ) -> None:
+        """Sets the ceilings, also below what is spent."""
+    def begin(self, start: float, end: float) -> None:
+        """Begins the window from `start` up to `end`, in seconds since the epoch; a later one with nothing spent.
+
+        Raises:
+            ConfigError: It ends before it starts.
+        """
+    def charge(self, pico_usd: int = 0, tokens: int = 0, calls: int = 0) -> None:
+        """Adds what was taken without a reservation."""
+    def state(self) -> dict[str, Any]:
+        """``limit``, ``spent`` and ``reserved`` as (pico-USD, tokens, calls), and ``window`` as (start, end) or None."""
+
+@final
+class Hold:
+    """What a call holds of its purses. One that is dropped keeps what it reserved."""
+
+    def settle(self, pico_usd: int, tokens: int, calls: int) -> tuple[int, ...] | None:
+        """Replaces the reservation by what was taken; the places of the purses that are now past their warning.
+
+        Raises:
+            LeaseError: It was settled before.
+        """
+    @property
+    def reserved(self) -> tuple[int, int, int]: ...
+
+def reserve(
+    purses: tuple[Purse, ...], pico_usd: int, tokens: int, calls: int, now: float
+) -> Hold | tuple[int, Literal["turns", "waits", "exceeded"], str]:
+    """Reserves in all purses or in none.
+
+    Args:
+        purses: Each once.
+        pico_usd: The most money that the call can take. Likewise the others.
+        tokens: The most tokens.
+        calls: 1 for a call, 0 for a further attempt of one.
+        now: Seconds since the epoch.
+
+    Returns:
+        The hold; or the place of a purse without room, why (its window is over; calls in flight hold what is missing;
+        it is used up), and the measure.
+
+    Raises:
+        ConfigError: A purse is there twice.
+    """
 
 @disjoint_base
 class PriceTable:

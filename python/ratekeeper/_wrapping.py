@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from contextlib import nullcontext
 
     from ._core import Lease
-    from .ceiling import Ceiling
+    from .budgets.job import Job
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def inside(
-    function: Callable[P, R], decorator: str, lease: Callable[P, Lease | Ceiling | nullcontext[None]]
+    function: Callable[P, R], decorator: str, lease: Callable[P, Lease | Job | nullcontext[None]]
 ) -> Callable[P, R]:
     """`function`, sync or async, run inside the lease that its arguments call for; its signature stays.
 

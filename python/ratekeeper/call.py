@@ -13,6 +13,7 @@ from time import monotonic, time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from .budgets.booking import Booking
 from .errors import ConfigError, LeaseError
 from .providers.base import Amounts, Sizes
 from .providers.characters import measure
@@ -58,8 +59,8 @@ class Call:
     """
 
     __slots__ = (
-        "_attempts", "_caller", "_counted", "_desk", "_is_passed_on", "_lane", "_lease", "_lost", "_open",
-        "_provider", "_request", "_sizes", "_tags", "model", "reserved", "tenant",
+        "_attempts", "_booking", "_caller", "_counted", "_desk", "_is_passed_on", "_lane", "_lease", "_lost", "_open",
+        "_patience", "_provider", "_request", "_sizes", "_tags", "model", "reserved", "tenant",
     )  # fmt: skip
 
     def __init__(
@@ -78,13 +79,17 @@ class Call:
         self.tenant = tags.get("tenant", "") if options.tenant is None else options.tenant
         self._sizes = self._estimate()
         self.reserved = amounts = provider.reserve(request, self._sizes)
+        self._booking = Booking(
+            desk.till, request, self._sizes, provider=provider.name, scope=lane.scope, tags=self._all_tags()
+        )
+        self._patience = self._booking.patience(options.timeout)
         self._lease = lane.limiter.acquire(
             input_tokens=amounts.input_tokens,
             output_tokens=amounts.output_tokens,
             tokens=amounts.tokens,
             tenant=self.tenant,
             priority=options.priority,
-            timeout=options.timeout,
+            timeout=self._patience,
         )
 
     @property
@@ -95,6 +100,7 @@ class Call:
     def __enter__(self) -> Call:
         self._arrived()
         try:
+            self._booking.claim(self._patience)
             self._lease.wait()
             self._started()
             return self
@@ -112,6 +118,7 @@ class Call:
     async def __aenter__(self) -> Call:
         self._arrived()
         try:
+            await self._booking.aclaim(self._patience)
             await _turnstile()()
             await self._lease
             self._started()
@@ -144,6 +151,7 @@ class Call:
         self._finish()
         if self._attempts is not None:
             self._attempts.answered()
+        self._booking.answered(usage, self._lease.waited)
         if usage is None:
             self._settle_lease(self.reserved)
             self._tell("settled", self.reserved, self._lease.waited, None)
@@ -166,6 +174,7 @@ class Call:
             LeaseError: The call was settled or left before.
         """
         self._finish()
+        self._booking.freed()
         try:
             self._lease.release()
         except LeaseError:
@@ -255,8 +264,15 @@ class Call:
         elif now - lane.pending_since > self._desk.notices.slow_wait:
             self._desk.notices.stuck(lane, now)
 
+    def _all_tags(self) -> Mapping[str, str]:
+        """The tags in force, with the caller and the tenant that the object was wrapped for."""
+        known = {"agent": self._caller, "tenant": self.tenant}
+        more = {name: value for name, value in known.items() if value and self._tags.get(name) != value}
+        return {**self._tags, **more} if more else self._tags
+
     def _started(self) -> None:
         self._open = True
+        self._booking.started()
         if self._attempts is not None:
             self._attempts.started()
         desk, lane, waited = self._desk, self._lane, self._lease.waited
@@ -273,6 +289,7 @@ class Call:
         Returns what the provider said of the attempt before, if that is the answer.
         """
         self._open = False
+        self._booking.freed()
         if self._lease.state == "held":
             self._lease.release()
         self._tell("refused", self.reserved, error)
@@ -291,6 +308,7 @@ class Call:
                 # An exception that cannot even be looked at leaves nothing behind either; one that was has ended it.
                 lease.close()
         self._open = False
+        self._booking.abandoned(self._lease.waited)
         self._lease.close()
         if error is None or isinstance(error, GeneratorExit):
             self._tell("settled", self.reserved, self._lease.waited, None)
@@ -310,6 +328,8 @@ class Call:
         self._fail_lease(failure, amounts)
         waited = self._lease.waited
         goes_on = self._tries_again(error, failure)
+        took_nothing = failure.reached in _KEPT
+        self._booking.failed(waited, is_refusal=is_refusal, took_nothing=took_nothing, ends=not goes_on)
         self._tell("failed", amounts, waited, error, failure)
         if is_refusal:
             self._desk.notices.paused(self._lane, failure.reason)

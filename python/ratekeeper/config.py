@@ -32,6 +32,13 @@ The file's tables have the names of the Keeper's arguments::
     timeout = 120                  # seconds; also wait_initial, wait_max
     jitter = "full"
 
+    [[budgets]]                    # ceilings for all calls; the settings of ratekeeper.Budget
+    usd = 20
+    per = "day"
+    by = "tenant"
+
+    prices = "prices.toml"         # your own prices; costs = "sqlite:///costs.db" keeps the ledger in a file
+
 Environment: RATEKEEPER_CONFIG names the file; RATEKEEPER_RPM, RATEKEEPER_TPM, RATEKEEPER_CONCURRENCY and so
 on set single keys of [quota]; RATEKEEPER_HEADROOM, _LEASE_TTL, _TIMEOUT and _SLOW_WAIT the rest. The
 environment wins over the file.
@@ -42,11 +49,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 from . import checks
 from ._core import Limit, Quota, RetryPolicy
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .budgets.budget import Budget
 
 T = TypeVar("T")
 
@@ -56,6 +67,7 @@ _PREFIX = "RATEKEEPER_"
 RATES = tuple(f"{what}p{period}" for what in ("r", "t", "it", "ot") for period in "smhd")
 _QUOTA_KEYS = (*RATES, "concurrency", "limits")
 _RETRY_KEYS = ("attempts", "timeout", "wait_initial", "wait_max", "jitter")
+_BUDGET_KEYS = ("usd", "tokens", "calls", "seconds", "per", "tz", "by", "tags", "warn_at", "name")
 _LIMIT_KEYS = ("dimension", "amount", "per", "burst")
 _SECONDS = ("headroom", "lease_ttl", "timeout", "slow_wait")
 
@@ -75,6 +87,9 @@ class Settings(TypedDict, total=False):
     timeout: float
     slow_wait: float
     retry: RetryPolicy | None
+    budgets: list[Budget]
+    prices: str
+    costs: str
 
 
 def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -181,6 +196,19 @@ def _retry(value: object, field: str) -> RetryPolicy | None:
     return _named(field, lambda: RetryPolicy(**keys))
 
 
+def _budgets(value: object, field: str) -> list[Budget]:
+    from .budgets.budget import Budget  # noqa: PLC0415 (only where there are budgets)
+
+    if not isinstance(value, list):
+        checks.fail(field, "tables, each [[budgets]]", value)
+    found = []
+    for place, entry in enumerate(value):
+        keys = checks.table(entry, f"{field}[{place}]")
+        checks.known(keys, _BUDGET_KEYS, f"{field}[{place}]")
+        found.append(_named(f"{field}[{place}]", partial(Budget, **keys)))
+    return found
+
+
 _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "name": checks.text,
     "quota": quota,
@@ -194,6 +222,9 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "timeout": checks.seconds,
     "slow_wait": checks.seconds,
     "retry": _retry,
+    "budgets": _budgets,
+    "prices": checks.text,
+    "costs": checks.text,
 }
 
 

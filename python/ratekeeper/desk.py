@@ -17,6 +17,7 @@ from .given_up import GivenUp
 
 if TYPE_CHECKING:
     from ._core import Estimator, ManualClock, Quota, RateLimiter, RetryPolicy
+    from .budgets.till import Till
     from .hooks import Hooks
     from .keeper import Keeper
     from .notices import Notices
@@ -84,6 +85,7 @@ class Desk:
         notices: Writes the log lines.
         count: The user's own counting function, if any.
         retry: When failed calls are tried again; None for never.
+        till: What calls are booked with.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Desk:
         notices: Notices,
         count: Callable[[Request], int] | None,
         retry: RetryPolicy | None,
+        till: Till,
     ) -> None:
         self.keeper = KeeperId(name, urandom(8).hex())
         self.owner = owner
@@ -106,6 +109,7 @@ class Desk:
         self.notices = notices
         self.count = count
         self.retry = retry
+        self.till = till
         _desks[self.keeper] = self
 
 

@@ -66,19 +66,23 @@ class NeverFitsError(RatekeeperError, ValueError):
 
 
 class BudgetExceededError(RatekeeperError):
-    """A job has used up what it may; nothing was sent.
+    """A budget has no room for a call; nothing was sent.
 
     Attributes:
         tags: Whose budget it is.
-        limit: What it holds.
+        limit: What it holds, a Decimal for USD.
         spent: What is used of it.
+        measure: Of what: ``"usd"``, ``"tokens"``, ``"calls"`` or ``"seconds"``.
     """
 
-    def __init__(self, message: str, *, tags: dict[str, str], limit: int, spent: int) -> None:
+    def __init__(
+        self, message: str, *, tags: dict[str, str], limit: object, spent: object, measure: str = "calls"
+    ) -> None:
         super().__init__(message)
         self.tags = tags
         self.limit = limit
         self.spent = spent
+        self.measure = measure
 
 
 class LeaseError(RatekeeperError):

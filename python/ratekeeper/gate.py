@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .attempts import Attempts
 from .call import Call
-from .ceiling import count_call
 from .desk import Desk, KeeperId, Lane, find_desk
 from .providers import get
 
@@ -80,13 +79,11 @@ class Gate:
         """The call in as many attempts as the keeper's retry policy allows; nothing is reserved before one is entered.
 
         Raises:
-            BudgetExceededError: The job that the code here is part of has made all calls it may.
             ConfigError: The user's counting function gave no whole number, or an unpickled gate finds no
                 keeper.
             Exception: What the provider said when the same run made the same call before, and it was given up.
         """
         desk, lane = self._way(request.model)
-        count_call()
         if desk.retry is not None:
             lane.given_up.check(request)
         return Attempts(Call(desk, lane, self.provider, request, self.options), lane, request, desk.retry)
@@ -95,11 +92,9 @@ class Gate:
         """The claim of a single attempt, to be entered with `with` or `async with`; nothing is reserved before that.
 
         Raises:
-            BudgetExceededError: The job that the code here is part of has made all calls it may.
             ConfigError: The user's counting function gave no whole number, or an unpickled gate finds no
                 keeper.
         """
-        count_call()
         return Call(*self._way(request.model), self.provider, request, self.options)
 
     def _way(self, model: str) -> tuple[Desk, Lane]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import checks, config, forks
 from ._core import Estimator, Quota, RateLimiter, RetryBudget, RetryPolicy
+from .budgets.till import opened
 from .desk import Desk, Lane
 from .frameworks import Frameworks, Seconds
 from .gate import Gate, Options
@@ -24,6 +25,10 @@ from .scopes import Scope, best, family_of
 
 if TYPE_CHECKING:
     from ._core import ManualClock
+    from .budgets.budget import Budget
+    from .budgets.job import Summary
+    from .costs import CostTracker
+    from .prices import PriceBook
     from .retry import Decorator
     from .status import Status
 
@@ -46,6 +51,7 @@ class KeeperStatus(TypedDict):
     scopes: dict[str, Status]
     retry_budgets: dict[str, int]  # what is left of each scope's 100
     estimates: list[dict[str, Any]]
+    budgets: list[dict[str, Any]]
 
 
 class Keeper(Frameworks):
@@ -76,6 +82,10 @@ class Keeper(Frameworks):
         timeout: Seconds a call waits for its turn by default; None waits as long as it takes.
         retry: When failed model calls are tried again, each attempt with a lease of its own; None for never. What an
             outage multiplies is bounded by a retry budget for each scope.
+        budgets: A `Budget` or several, for all calls of this keeper: nothing is sent that could break one.
+        prices: A `PriceBook`, or your own prices by model (a dict, or the path of a file) on top of the built-in ones.
+        costs: A `CostTracker` to book calls in, or the address of its store (``sqlite:///costs.db``); None keeps them in
+            memory.
         slow_wait: Seconds from which a wait is worth a line in the log.
         name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
         clock: A ManualClock in tests.
@@ -99,6 +109,9 @@ class Keeper(Frameworks):
         lease_ttl: Seconds = 600.0,
         timeout: Seconds | None = None,
         retry: RetryPolicy | None = _RETRY,
+        budgets: Budget | Iterable[Budget] = (),
+        prices: PriceBook | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        costs: CostTracker | str | None = None,
         slow_wait: Seconds = 10.0,
         name: str = "default",
         clock: ManualClock | None = None,
@@ -129,6 +142,7 @@ class Keeper(Frameworks):
         self._estimator = Estimator()
         self._lanes: dict[Scope, Lane] = {}
         self._accounts: dict[str, RateLimiter] = {}
+        self._till = opened(prices, costs, budgets)
         self._desk = Desk(
             name=name,
             owner=self,
@@ -138,7 +152,18 @@ class Keeper(Frameworks):
             notices=self._notices,
             count=count,
             retry=retry,
+            till=self._till,
         )
+
+    @property
+    def costs(self) -> CostTracker:
+        """The ledger: what every call took, by whom."""
+        return self._till.costs
+
+    @property
+    def prices(self) -> PriceBook:
+        """What models cost."""
+        return self._till.prices
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None, **overrides: Any) -> Keeper:
@@ -173,25 +198,37 @@ class Keeper(Frameworks):
         self,
         concurrency: int | None = None,
         *,
+        budget: Budget | Iterable[Budget] = (),
         calls: int | None = None,
         timeout: Seconds | None = None,
         tags: Mapping[str, str] | None = None,
+        on_end: Callable[[Summary], object] | None = None,
     ) -> Guard:
         """A decorator around whole jobs, such as a crew's kickoff; for functions and coroutine functions.
 
         Args:
             concurrency: How many may run at a time, threads and event loops together, in order of arrival;
                 None for any number. A job that runs for more than an hour gives up its place.
-            calls: The most model calls that one job may make, attempts of one call counted once; the next raises
-                BudgetExceededError, and nothing is sent. Calls on plain new threads are not counted.
+            budget: A `Budget` or several, of which each job has one of its own; a call that could break it raises
+                BudgetExceededError, and nothing is sent. Calls on plain new threads are outside (see `carried`).
+            calls: Short for ``budget=Budget(calls=...)``.
             timeout: Seconds a job waits for its place; then QuotaExceededError. None waits as long as it
                 takes.
             tags: Tags for all calls made inside.
+            on_end: Given the `Summary` of each job that is over, also of one that failed; it is a line in the log too.
 
         Raises:
             ConfigError: An argument is wrong.
         """
-        return Guard(concurrency, calls=calls, timeout=timeout, tags=tags, clock=self._clock)
+        return Guard(
+            concurrency,
+            budget=budget,
+            calls=calls,
+            timeout=timeout,
+            tags=tags,
+            on_end=on_end,
+            clock=self._clock,
+        )
 
     def retry(self, **settings: Any) -> Decorator:
         """`ratekeeper.retry` with this keeper's policy, for what is more than one model call.
@@ -228,6 +265,7 @@ class Keeper(Frameworks):
             "scopes": {str(scope): lane.limiter.status() for scope, lane in list(self._lanes.items())},
             "retry_budgets": {str(scope): lane.budget.balance for scope, lane in list(self._lanes.items())},
             "estimates": self._estimator.status(),
+            "budgets": [row for budget in self._till.budgets for row in budget.status()],
         }
 
     def last_error(self, scope: Scope | str | None = None) -> Exception | None:

@@ -6,7 +6,7 @@ Owns the context variable. May not interpret a tag.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import wraps
 from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
@@ -94,3 +94,19 @@ class tags:
                 return done(function(*args, **kwargs), "tags")
 
         return tagged
+
+
+def carried(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` with the tags, job and budgets that are in force here, on whatever thread it runs.
+
+    For plain threads and thread pools, which start without them: ``pool.map(carried(kickoff), topics)``. `await`, tasks,
+    `asyncio.to_thread` and the executors of LangChain and CrewAI need it not.
+    """
+    context = copy_context()
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        # A copy for each call: a context serves one thread at a time.
+        return context.copy().run(function, *args, **kwargs)
+
+    return run

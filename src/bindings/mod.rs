@@ -3,6 +3,7 @@
 //! Everything here runs with the interpreter attached, and the core's locks are taken only then, never across a call into Python:
 //! a fork cannot find them held, and a finaliser that settles a lease cannot deadlock.
 
+mod budget;
 mod claim;
 mod clock;
 mod convert;
@@ -28,6 +29,9 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<budget::Hold>()?;
+    module.add_class::<budget::Purse>()?;
+    module.add_function(wrap_pyfunction!(budget::reserve, module)?)?;
     module.add_class::<clock::ManualClock>()?;
     module.add_class::<estimate::Estimator>()?;
     module.add_class::<lease::Lease>()?;

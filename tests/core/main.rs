@@ -1,6 +1,7 @@
 //! The core's tests, in virtual time: a day of traffic takes milliseconds, and the same seed gives the same day.
 
 mod bucket;
+mod budget;
 mod callers;
 mod doubted;
 mod estimate;

@@ -34,6 +34,7 @@ EXAMPLES_RUN_BY = {
     "ag2": "ag2_agent.py",
     "agentchat": "agentchat_team.py",
     "crewai": "crewai_crew.py",
+    "fastapi": "fastapi_tenants.py",
     "http": "seventh_framework.py",
     "litellm": "litellm_completion.py",
     "llm_config": "autogen_chat.py",
@@ -101,10 +102,10 @@ def run_example(name, provider):
     return done.stdout
 
 
-def python(*arguments, provider, **settings):
-    """Another interpreter, in which every SDK calls the fake provider."""
+def environment_of(provider):
+    """The environment of a process in which every SDK calls the fake provider."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RATEKEEPER_")}
-    environment |= {
+    return environment | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "NO_PROXY": "127.0.0.1",
         "LANGSMITH_TRACING": "false",
@@ -115,9 +116,13 @@ def python(*arguments, provider, **settings):
         "ANTHROPIC_BASE_URL": provider.anthropic_url,
         "ANTHROPIC_API_BASE": provider.anthropic_url,
     }
+
+
+def python(*arguments, provider, **settings):
+    """Another interpreter, in which every SDK calls the fake provider."""
     return subprocess.run(
         [sys.executable, *arguments],
-        env=environment,
+        env=environment_of(provider),
         capture_output=True,
         text=True,
         timeout=120,

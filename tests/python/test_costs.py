@@ -125,7 +125,7 @@ def test_usage_is_read_as_each_provider_reports_it(costs, usage):
 
 
 def test_an_unknown_model_is_unpriced_and_said_once(costs, caplog):
-    with caplog.at_level(logging.WARNING, "ratekeeper"):
+    with caplog.at_level(logging.INFO, "ratekeeper"):
         for _ in range(3):
             costs.record(Usage(100, 10), model="mystery")
         costs.record(Usage(100, 10), model="small")

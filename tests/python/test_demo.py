@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from decimal import Decimal
 
 import pytest
 
@@ -161,13 +162,14 @@ def test_lines_come_every_five_seconds_and_at_the_end():
 def test_the_table_says_how_near_a_run_came_only_if_it_did_its_work():
     plan = Plan(("x" * 4000,) * 100, at_once=50, rpm=60, tpm=40_000)
     bare = Tally("bare", 100, answered=90, failed=10, refused=30, tokens=1234, seconds=5.0)
-    wrapped = Tally("wrapped", 100, answered=100, seconds=2 * plan.ideal)
+    wrapped = Tally("wrapped", 100, answered=100, usd=Decimal("0.01234"), seconds=2 * plan.ideal)
     target = console()
     target.print(table(plan, bare, wrapped))
     rows = {line.split("│")[1].strip(): line for line in shown(target).splitlines() if line.count("│") == 4}
     assert re.search(r"90 of 100 .* 100 of 100", rows["answered"])
     assert re.search(r"10 .* 0 ", rows["failed for good"])
     assert re.search(r"1,234 .* 0 ", rows["tokens answered"])
+    assert re.search(r"0.0000 USD .* 0.0123 USD", rows["cost"])
     assert re.search(r"not finished .* 50.0%", rows["ideal / time"])
 
 

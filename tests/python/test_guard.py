@@ -115,7 +115,7 @@ def test_a_guard_tags_the_calls_inside_and_keeps_the_signature():
         ({"timeout": -1}, rk.ConfigError),
         ({"tags": {"tenant": 7}}, TypeError),
         ({"tags": "acme"}, rk.ConfigError),
-        ({"budget": 5}, TypeError),
+        ({"budget": 5}, rk.ConfigError),
     ],
 )
 def test_a_guard_refuses_what_makes_no_sense(arguments, error):

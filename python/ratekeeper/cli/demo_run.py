@@ -11,9 +11,10 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
-from ratekeeper import Keeper, Quota
+from ratekeeper import Keeper, Quota, Usage
 from ratekeeper.cli.demo_plan import MAX_TOKENS, Plan
 from ratekeeper.errors import RatekeeperError
 
@@ -37,6 +38,7 @@ class Tally:
         failed: Calls that ended in an exception.
         refused: Requests that the provider answered with 429, the SDK's own retries among them.
         tokens: Input and output tokens of all answers, as the provider counted them.
+        usd: What they cost: of the bare run by the provider's count, of the wrapped one by the keeper's ledger.
         seconds: From the first call to the last answer, or so far.
         first_error: The first exception, as text.
     """
@@ -47,6 +49,7 @@ class Tally:
     failed: int = 0
     refused: int = 0
     tokens: int = 0
+    usd: Decimal = Decimal(0)
     seconds: float = 0.0
     first_error: str = ""
 
@@ -78,7 +81,11 @@ async def compare(plan: Plan, provider: FakeProvider, screen: Screen) -> tuple[T
     # Waits of many seconds are what this run is about: no line in the log for them.
     keeper = Keeper(Quota(rpm=plan.rpm, tpm=plan.tpm), slow_wait=60)
     bare = await run("bare", llm, plan, provider, screen)
+    report = provider.report(timeline=False)
+    cost = keeper.prices.cost(Usage(report.input_tokens, report.output_tokens), MODEL)
+    bare.usd = Decimal(0) if cost is None else cost.usd
     wrapped = await run("wrapped", keeper.wrap(llm), plan, provider, screen)
+    wrapped.usd = keeper.costs.total().usd
     return bare, wrapped
 
 

@@ -138,6 +138,7 @@ def table(plan: Plan, bare: Tally, wrapped: Tally) -> Table:
     result.add_row("failed for good", *(_alarming(run.failed) for run in runs))
     result.add_row("429s seen", *(f"{run.refused:,}" for run in runs))
     result.add_row("tokens answered", *(f"{run.tokens:,}" for run in runs))
+    result.add_row("cost", *(f"{run.usd:.4f} USD" for run in runs))
     result.add_row("time", *(f"{run.seconds:.1f} s" for run in runs))
     result.add_row("quota-bound ideal", *[f"{plan.ideal:.1f} s"] * 2)
     result.add_row("ideal / time", *(_share(plan, run) for run in runs))

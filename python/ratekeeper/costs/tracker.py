@@ -253,7 +253,7 @@ class CostTracker(Ledger, Questions):
             subscription.tell(entry)
 
     def _tell_unpriced(self, entry: Entry) -> None:  # type: ignore[override]
-        _log.warning(
+        _log.info(
             "no price is known for the model %s: its tokens are counted as unpriced, not as 0 USD; "
             "give the tracker prices that have it",
             entry.model or "without a name",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from pages import EXAMPLES, EXAMPLES_RUN_BY, ROOT, run_example
 
-from ratekeeper.testing import Reply
+from ratekeeper.testing import Reply, ToolCall
 
 #: Each example → how many calls it makes, the most at once, and what it prints.
 EXPECTED = {
     "langchain_gather.py": (40, 16, "40 answers"),
     "tenants.py": (20, 2, "shop: 4 calls"),
     "kickoff_guard.py": (10, 2, "research, writer: Usage("),
+    "runaway_agent.py": (1, 1, "research: 1 call, "),
 }
 FILES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
@@ -19,8 +20,8 @@ FILES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 def test_every_example_is_tried():
     assert sorted([*EXPECTED, *EXAMPLES_RUN_BY.values()]) == FILES
     for folder, example in EXAMPLES_RUN_BY.items():
-        tests = (ROOT / "tests" / "frameworks" / folder / "test_docs.py").read_text()
-        assert f'run_example("{example}", provider)' in tests
+        tests = (ROOT / "tests" / "frameworks" / folder).glob("test_*.py")
+        assert any(f'"{example}"' in test.read_text(encoding="utf-8") for test in tests)
 
 
 @pytest.mark.parametrize("example", EXPECTED)
@@ -42,3 +43,12 @@ def test_the_tenant_with_few_calls_is_not_held_up_by_the_flood(provider):
     lines = dict(line.split(": ", 1) for line in run_example("tenants.py", provider).splitlines())
     longest = {tenant: float(text.rsplit(" ", 2)[1]) for tenant, text in lines.items()}
     assert longest["shop"] < longest["batch"]
+
+
+def test_the_runaway_agent_is_stopped_at_its_budget(provider):
+    provider.script(Reply(tool_calls=[ToolCall(name="search", arguments={"query": "tides"})], times=None))
+    said = run_example("runaway_agent.py", provider)
+    assert "stopped: the budget of 0.01 USD, 12 calls, 300 s is used up: 12 of 12 calls" in said
+    assert "research: 12 calls" in said
+    assert "researcher" in said
+    assert provider.report().requests == 12

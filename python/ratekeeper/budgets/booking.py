@@ -1,0 +1,245 @@
+"""What one call takes of its budgets and jobs, and its entries in the ledger: one for each attempt.
+
+Owns the order: claim, send, then exactly one of answered, failed, abandoned and freed. May not know lease or queue.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from functools import cache
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from ratekeeper.errors import ConfigError
+from ratekeeper.providers.usage import Usage
+
+from .context import MONEY, SIZE, TIME, in_force
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
+    from ratekeeper._core import Hold
+    from ratekeeper.costs.spend import Outcome
+    from ratekeeper.providers import Request
+    from ratekeeper.providers.base import Sizes
+
+    from .budget import Purse
+    from .claim import Outlay
+    from .till import Till
+
+_log = logging.getLogger("ratekeeper")
+
+#: Tokens of a message or a tool around what it says, more than any provider takes.
+_AROUND = 16
+#: Output tokens of a call that names no ceiling, to a model whose own is unknown; or what was seen, if that is more.
+_UNKNOWN_OUTPUT = 4096
+_CHARACTERS_PER_TOKEN = 4
+
+
+@cache
+def _claims() -> ModuleType:
+    """Loaded only where there are budgets."""
+    from . import claim  # noqa: PLC0415
+
+    return claim
+
+
+class Booking:
+    """A call's claims on its budgets, and its entries.
+
+    Args:
+        till: The keeper's.
+        request: The call.
+        sizes: Its estimated sizes.
+        provider: The provider's name.
+        scope: Whose quota.
+        tags: Those in force, and the caller as ``agent``.
+    """
+
+    __slots__ = (
+        "_attempt", "_began", "_hold", "_jobs", "_provider", "_purses", "_request", "_scope", "_sizes",
+        "_tags", "_till",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        till: Till,
+        request: Request,
+        sizes: Sizes,
+        *,
+        provider: str,
+        scope: str,
+        tags: Mapping[str, str],
+    ) -> None:
+        self._till = till
+        self._request = request
+        self._sizes = sizes
+        self._provider = provider
+        self._scope = scope
+        self._tags = tags
+        self._jobs = in_force.get()
+        self._purses = self._find_purses() if till.budgets or self._jobs else ()
+        self._hold: Hold | None = None
+        self._attempt = 0
+        self._began = 0.0
+
+    def patience(self, timeout: float | timedelta | None) -> float | None:
+        """Seconds the call may wait: `timeout`, but not beyond the time that a budget gives its job."""
+        if isinstance(timeout, timedelta):
+            timeout = timeout.total_seconds()
+        for purse in self._purses:
+            if purse.counts & TIME:
+                left = max(purse.left or 0.0, 0.0)
+                timeout = left if timeout is None else min(timeout, left)
+        return timeout
+
+    def claim(self, patience: float | None) -> None:
+        """Reserves what this attempt could take, before it waits for its lease.
+
+        Raises:
+            BudgetExceededError: A budget has no room.
+            ConfigError: A budget counts money, and nobody knows the model's price.
+        """
+        if self._purses:
+            self._hold = _claims().claim(self._purses, self._most(), patience)
+        self._attempt += 1
+
+    async def aclaim(self, patience: float | None) -> None:
+        """`claim`, waiting on the event loop.
+
+        Raises:
+            BudgetExceededError: As of `claim`.
+            ConfigError: As of `claim`.
+        """
+        if self._purses:
+            self._hold = await _claims().aclaim(self._purses, self._most(), patience)
+        self._attempt += 1
+
+    def started(self) -> None:
+        """The attempt goes out."""
+        self._began = monotonic()
+
+    def freed(self) -> None:
+        """Nothing was sent."""
+        if self._hold is not None:
+            self._settle(0, 0, 0)
+        self._attempt = max(self._attempt - 1, 0)
+
+    def answered(self, usage: Usage | None, waited: float) -> None:
+        """There is an answer, with what the provider counted; None if it did not say."""
+        self._enter("answered", usage, waited, ends=True)
+
+    def abandoned(self, waited: float) -> None:
+        """Its caller left before the end: nobody knows what it took."""
+        self._enter("abandoned", None, waited, ends=True)
+
+    def failed(self, waited: float, *, is_refusal: bool, took_nothing: bool, ends: bool) -> None:
+        """The attempt failed; `ends` if no other follows."""
+        usage = Usage(0, 0) if is_refusal or took_nothing else None
+        self._enter("refused" if is_refusal else "failed", usage, waited, ends=ends)
+
+    def _enter(self, outcome: Outcome, usage: Usage | None, waited: float, *, ends: bool) -> None:
+        cost = None
+        if usage is not None and (usage.input_tokens or usage.output_tokens):
+            try:
+                cost = self._till.prices.cost(usage, self._request.model, self._provider)
+            except ConfigError as error:  # counts that cannot be: the answer is there all the same
+                _log.warning(
+                    "%s told an impossible usage (%s); an estimate is booked instead", self._scope, error
+                )
+                usage = None
+        estimated = usage is None
+        if usage is None:
+            usage = Usage(self._sizes.input_tokens, self._sizes.output_tokens)
+            cost = self._till.prices.cost(usage, self._request.model, self._provider)
+        tokens = usage.input_tokens + usage.output_tokens
+        pico = 0 if not tokens else None if cost is None else cost.pico_usd
+        if self._hold is not None:
+            # What nobody knows may have been all that was reserved.
+            held = self._hold.reserved
+            self._settle(held[0] if estimated else pico or 0, held[1] if estimated else tokens, held[2])
+        self._till.costs.book(
+            usage,
+            pico,
+            price="" if cost is None else cost.price.id,
+            scope=self._scope,
+            model=self._request.model,
+            tags=self._tags,
+            waited=waited,
+            duration=monotonic() - self._began,
+            outcome=outcome,
+            attempt=self._attempt,
+            estimated=estimated,
+        )
+        if self._jobs:
+            is_failure = ends and outcome in ("failed", "refused")
+            self._sum_up(usage, pico, waited, is_failure=is_failure, estimated=estimated)
+
+    def _sum_up(
+        self, counted: Usage, pico: int | None, waited: float, *, is_failure: bool, estimated: bool
+    ) -> None:
+        tokens = counted.input_tokens + counted.output_tokens
+        for job in self._jobs:
+            job.add(
+                (
+                    int(self._attempt == 1), counted.input_tokens, counted.output_tokens, pico or 0,
+                    tokens if pico is None else 0, int(is_failure), int(estimated),
+                ),
+                waited,
+            )  # fmt: skip
+
+    def _settle(self, pico_usd: int, tokens: int, calls: int) -> None:
+        hold, self._hold = self._hold, None
+        assert hold is not None
+        _claims().settle(hold, self._purses, pico_usd, tokens, calls)
+
+    def _find_purses(self) -> tuple[Purse, ...]:
+        now = time()
+        found = [budget.purse(self._tags, now) for budget in self._till.budgets]
+        for job in self._jobs:
+            found += job.purses
+        return tuple([purse for purse in found if purse is not None])
+
+    def _most(self) -> Outlay:
+        """What the attempt could take at the worst."""
+        calls = int(self._attempt == 0)
+        counts = 0
+        for purse in self._purses:
+            counts |= purse.counts
+        if not counts & SIZE:
+            nothing: Outlay = _claims().Outlay(0, 0, calls)
+            return nothing
+        sent, answer = self._most_input(), self._most_output()
+        pico = 0
+        if counts & MONEY:
+            worst = self._till.prices.worst(self._request.model, self._provider, sent, answer)
+            if worst is None:
+                raise ConfigError(
+                    f"nobody knows the price of {self._request.model!r} ({self._provider}), and a budget in USD is in "
+                    "force; expected it in Keeper(prices=...), by its own name, as a deployment, or with fallback=; "
+                    "nothing was sent",
+                    field="prices",
+                )
+            pico = worst
+        most: Outlay = _claims().Outlay(pico, sent + answer, calls)
+        return most
+
+    def _most_input(self) -> int:
+        """Twice the estimate, but no more tokens than there are bytes of plain text; other scripts get three times as much."""
+        estimate = max(self._sizes.input_tokens, self._sizes.prompt_quarter)
+        content = self._request.content
+        around = _AROUND * (len(content) if isinstance(content, list | tuple) else 1)
+        if (content if isinstance(content, str) else self._request.text).isascii():
+            return min(2 * estimate, _CHARACTERS_PER_TOKEN * self._sizes.prompt_quarter) + around
+        return 3 * estimate + around
+
+    def _most_output(self) -> int:
+        ceiling = self._request.output_ceiling
+        if ceiling is not None:
+            return ceiling
+        known = self._till.prices.max_output(self._request.model, self._provider)
+        if known is not None:
+            return known * max(self._request.n, 1)
+        return max(self._sizes.output_tokens, _UNKNOWN_OUTPUT * max(self._request.n, 1))

@@ -1,0 +1,428 @@
+"""Budgets of a keeper: nothing is sent that could break one, whoever calls, and what is not needed comes back."""
+
+import asyncio
+import logging
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+
+import ratekeeper as rk
+from ratekeeper.budgets import booking, claim
+from ratekeeper.gate import Options
+from ratekeeper.providers import Request, Usage
+
+MODEL = "gpt-4o-mini"
+#: 0.15 and 0.60 USD per million tokens.
+PRICES = {MODEL: {"input": 0.15, "output": 0.60}}
+
+
+def keeper_of(*budgets, **settings):
+    settings.setdefault("prices", PRICES)
+    return rk.Keeper(budgets=budgets, retry=None, **settings)
+
+
+def request(max_tokens=100, text="hello", model=MODEL):
+    return Request(model, text, max_tokens=max_tokens)
+
+
+def spend(keeper, usage=None, model=MODEL, **asked):
+    usage = usage or Usage(10, 20)
+    with keeper.gate("openai", "acct").call(request(model=model, **asked)) as call:
+        call.settle(usage)
+
+
+async def aspend(keeper, usage, seconds=0.0, **asked):
+    async with keeper.gate("openai", "acct").call(request(**asked)) as call:
+        await asyncio.sleep(seconds)
+        call.settle(usage)
+
+
+def pico(usage):
+    return usage.input_tokens * 150_000 + usage.output_tokens * 600_000
+
+
+# --- what holds -----------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_could_break_the_budget_is_refused_before_it_is_sent():
+    budget = rk.Budget(usd="0.0001")
+    keeper = keeper_of(budget)
+    spend(keeper)
+    with pytest.raises(
+        rk.BudgetExceededError, match=r"0.0001 USD is used up: 0.0000135 of 0.0001 usd"
+    ) as caught:
+        spend(keeper, max_tokens=1000)
+    assert (caught.value.measure, caught.value.limit, caught.value.spent) == (
+        "usd", Decimal("0.0001"), Decimal("0.0000135"),
+    )  # fmt: skip
+    assert budget.spent() == {"usd": Decimal("0.0000135"), "tokens": 30, "calls": 1}
+    assert keeper.status()["scopes"][f"openai/acct/{MODEL}"]["in_flight"] == 0
+
+
+def test_the_error_pickles_with_all_it_says():
+    import pickle
+
+    keeper = keeper_of(rk.Budget(calls=1, by="tenant"))
+    with rk.tags(tenant="acme"):
+        spend(keeper)
+        with pytest.raises(rk.BudgetExceededError) as caught:
+            spend(keeper)
+    twin = pickle.loads(pickle.dumps(caught.value))
+    assert (str(twin), twin.tags, twin.measure) == (str(caught.value), {"tenant": "acme"}, "calls")
+
+
+def test_a_hundred_threads_and_a_thousand_tasks_never_spend_more_than_the_budget_and_can_use_nearly_all_of_it():
+    """Random usage, in dollars and cents: whatever they take, the sum stays below, and 95 % of it is had."""
+    budget = rk.Budget(usd="0.02")
+    keeper = keeper_of(budget)
+    taken = []
+
+    def usage(generator):
+        return Usage(generator.randrange(1, 12), generator.randrange(1, 101))
+
+    def work(seed):
+        generator = random.Random(seed)
+        for _ in range(40):
+            used = usage(generator)
+            try:
+                spend(keeper, used)
+            except rk.BudgetExceededError:
+                return
+            taken.append(pico(used))
+
+    async def task(seed):
+        used = usage(random.Random(seed))
+        try:
+            await aspend(keeper, used)
+        except rk.BudgetExceededError:
+            return
+        taken.append(pico(used))
+
+    async def tasks():
+        await asyncio.gather(*(task(1000 + seed) for seed in range(1000)))
+
+    with ThreadPoolExecutor(101) as pool:
+        done = [pool.submit(work, seed) for seed in range(100)]
+        done.append(pool.submit(lambda: asyncio.run(tasks())))
+        for each in done:
+            each.result(timeout=120)
+    assert sum(taken) == budget.spent()["usd"] * 10**12
+    assert 0.95 * 0.02 <= budget.spent()["usd"] <= 0.02
+
+
+def test_calls_in_flight_cannot_overshoot_together_and_the_next_waits_for_what_they_leave():
+    budget = rk.Budget(tokens=300)
+    keeper = keeper_of(budget)
+
+    async def main():
+        first = asyncio.create_task(aspend(keeper, Usage(5, 5), seconds=0.05, max_tokens=200))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(aspend(keeper, Usage(5, 5), max_tokens=200))
+        await asyncio.sleep(0.01)
+        assert not second.done()
+        with pytest.raises(rk.BudgetExceededError):
+            await aspend(keeper, Usage(5, 5), max_tokens=400)
+        await asyncio.wait_for(asyncio.gather(first, second), 10)
+
+    asyncio.run(main())
+    assert budget.spent()["tokens"] == 20
+
+
+def test_a_thread_that_waits_goes_on_when_another_has_settled():
+    budget = rk.Budget(calls=None, tokens=300)
+    keeper = keeper_of(budget)
+    gate = keeper.gate("openai", "acct")
+    with gate.call(request(200)) as call:
+        thread = threading.Thread(target=spend, args=(keeper,), kwargs={"max_tokens": 200})
+        thread.start()
+        thread.join(0.05)
+        assert thread.is_alive()
+        call.settle(Usage(1, 1))
+    thread.join(10)
+    assert not thread.is_alive()
+    assert budget.spent()["tokens"] == 32
+
+
+@pytest.mark.parametrize("way", ["thread", "task"])
+def test_what_waits_too_long_for_calls_in_flight_is_refused_and_says_so(way):
+    keeper = keeper_of(rk.Budget(tokens=300))
+    gate = keeper.gate("openai", "acct", Options(timeout=0.05))
+    with gate.call(request(200)), pytest.raises(rk.BudgetExceededError, match="reserved by calls in flight"):
+        gate.call(request(200)).__enter__() if way == "thread" else asyncio.run(
+            _enter(gate.call(request(200)))
+        )
+
+
+async def _enter(call):
+    async with call:
+        pass
+
+
+def test_waiting_on_the_thread_of_an_event_loop_is_an_error():
+    keeper = keeper_of(rk.Budget(tokens=300))
+    gate = keeper.gate("openai", "acct")
+
+    async def main():
+        async with gate.call(request(200)):
+            with pytest.raises(rk.EventLoopBlockedError, match="budget"), gate.call(request(200)):
+                pass
+
+    asyncio.run(main())
+
+
+def test_a_task_that_is_cancelled_while_it_waits_leaves_nothing_behind():
+    budget = rk.Budget(tokens=300)
+    keeper = keeper_of(budget)
+
+    async def main():
+        gate = keeper.gate("openai", "acct")
+        async with gate.call(request(200)) as call:
+            waiting = asyncio.create_task(aspend(keeper, Usage(1, 1), max_tokens=200))
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            call.settle(Usage(1, 1))
+
+    asyncio.run(main())
+    [row] = keeper.status()["budgets"]
+    assert (row["spent"]["tokens"], row["reserved"]["tokens"]) == (2, 0)
+
+
+# --- what is taken --------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_counted_counts_in_full_and_what_was_not_sent_not_at_all():
+    budget = rk.Budget(tokens=10_000)
+    keeper = keeper_of(budget, quota=rk.Quota(concurrency=1))
+    gate = keeper.gate("openai", "acct", Options(timeout=0.01))
+    with gate.call(request(200)) as call, pytest.raises(rk.QuotaExceededError), gate.call(request(200)):
+        pass
+    del call
+    assert 200 < budget.spent()["tokens"] < 260  # abandoned; the one that found no place took nothing
+    before = budget.spent()["tokens"]
+    with pytest.raises(ConnectionRefusedError), gate.call(request(200)):
+        raise ConnectionRefusedError
+    assert budget.spent()["tokens"] == before
+
+
+def test_a_refused_attempt_takes_nothing_and_further_attempts_are_no_further_calls():
+    from retrying import ProviderError
+
+    budget = rk.Budget(calls=1, tokens=1000)
+    keeper = rk.Keeper(
+        budgets=budget, prices=PRICES, retry=rk.RetryPolicy(3, wait_initial=0.001, wait_max=0.002)
+    )
+    answers = [ProviderError(500), ProviderError(500), None]
+    for call in keeper.gate("openai", "acct").attempts(request(10)):
+        with call:
+            error = answers.pop(0)
+            if error is not None:
+                raise error
+            call.settle(Usage(2, 3))
+    assert budget.spent()["calls"] == 1
+    outcomes = [(entry.outcome, entry.attempt, entry.estimated) for entry in keeper.costs.entries()]
+    assert outcomes == [("failed", 1, True), ("failed", 2, True), ("answered", 3, False)]
+
+
+def test_an_unknown_price_is_an_error_under_a_budget_in_money_only():
+    spend(keeper_of(rk.Budget(tokens=10_000)), model="nobody-knows-me")
+    with pytest.raises(rk.ConfigError, match="nobody knows the price of 'nobody-knows-me'") as caught:
+        spend(keeper_of(rk.Budget(usd=1)), model="nobody-knows-me")
+    assert caught.value.field == "prices"
+
+
+def test_input_is_reserved_with_room_for_a_wrong_estimate():
+    """Plain text never has more tokens than characters; of anything else nobody knows."""
+    plain, other = ("word " * 400, "文字" * 200)
+    for text, least, most in ((plain, 500, 2100), (other, 400, 4000)):
+        budget = rk.Budget(tokens=100_000)
+        with keeper_of(budget).gate("openai", "acct").call(request(0, text)):
+            [row] = budget.status()
+            assert least <= row["reserved"]["tokens"] <= most
+
+
+def test_without_a_ceiling_the_models_own_is_reserved():
+    budget = rk.Budget(tokens=100_000)
+    keeper = keeper_of(budget, prices=None)
+    with keeper.gate("openai", "acct").call(request(None)):
+        assert 16_384 <= budget.status()[0]["reserved"]["tokens"] < 17_000
+    with keeper.gate("openai", "acct").call(request(None, model="nobody-knows-me")):
+        assert budget.status()[0]["reserved"]["tokens"] >= booking._UNKNOWN_OUTPUT
+
+
+# --- whose ----------------------------------------------------------------------------------------------------
+
+
+def test_tenants_have_purses_of_their_own_inside_one_for_all():
+    everybody, each = rk.Budget(calls=3), rk.Budget(calls=2, by="tenant")
+    keeper = keeper_of(everybody, each)
+    for tenant, allowed in (("a", True), ("a", True), ("a", False), ("b", True), ("b", False)):
+        with rk.tags(tenant=tenant):
+            if allowed:
+                spend(keeper)
+            else:
+                with pytest.raises(rk.BudgetExceededError):
+                    spend(keeper)
+    assert (each.spent(tenant="a")["calls"], each.spent(tenant="b")["calls"], everybody.spent()["calls"]) == (
+        2,
+        1,
+        3,
+    )
+
+
+def test_a_budget_for_some_tags_leaves_other_calls_alone():
+    keeper = keeper_of(rk.Budget(calls=1, tags={"tenant": "trial"}))
+    for _ in range(3):
+        spend(keeper)
+    with rk.tags(tenant="trial"):
+        spend(keeper)
+        with pytest.raises(rk.BudgetExceededError):
+            spend(keeper)
+
+
+def test_the_tenant_and_the_agent_that_an_object_was_wrapped_for_are_tags_too():
+    budget = rk.Budget(calls=5, by=("tenant", "agent"))
+    keeper = keeper_of(budget)
+    with keeper.gate("openai", "acct", Options(tenant="acme", agent="poet")).call(request()) as call:
+        call.settle(Usage(1, 1))
+    assert budget.spent(tenant="acme", agent="poet")["calls"] == 1
+    assert keeper.costs.total(agent="poet").calls == 1
+
+
+# --- time -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wall(monkeypatch):
+    """The wall clock of budgets, to be set."""
+    moment = [1_790_000_000.0]
+    for module in (booking, claim):
+        monkeypatch.setattr(module, "time", lambda: moment[0])
+    return moment
+
+
+def test_a_daily_budget_begins_anew_at_midnight_of_its_zone(wall):
+    budget = rk.Budget(calls=1, per="day", tz="America/New_York")
+    keeper = keeper_of(budget)
+    spend(keeper)
+    with pytest.raises(rk.BudgetExceededError):
+        spend(keeper)
+    resets_at = budget.status()[0]["resets_at"]
+    wall[0] = resets_at - 1
+    with pytest.raises(rk.BudgetExceededError):
+        spend(keeper)
+    wall[0] = resets_at
+    spend(keeper)
+
+
+def test_a_clock_that_jumps_over_midnight_and_back_gives_no_second_budget(wall):
+    keeper = keeper_of(rk.Budget(calls=1, per="day"))
+    spend(keeper)
+    wall[0] += 86_400
+    spend(keeper)
+    for back in (86_400, 20 * 86_400):
+        wall[0] -= back
+        with pytest.raises(rk.BudgetExceededError):
+            spend(keeper)
+
+
+def test_seconds_stop_a_job_and_a_wait_in_the_queue_ends_with_them(monkeypatch):
+    keeper = keeper_of(quota=rk.Quota(concurrency=1))
+    with rk.Job("slow", [rk.Budget(seconds=0.05)]):
+        with keeper.gate("openai", "acct").call(request()), pytest.raises(rk.QuotaExceededError):
+            spend(keeper)
+        with pytest.raises(rk.BudgetExceededError, match=r"0.05 s is used up.*of 0.05 seconds") as caught:
+            spend(keeper)
+    assert caught.value.measure == "seconds"
+
+
+# --- hooks and raising -----------------------------------------------------------------------------------------
+
+
+def test_the_hooks_are_told_once_near_the_end_and_at_it_and_one_that_raises_changes_nothing(caplog):
+    events = []
+
+    def note(event):
+        events.append((event.measure, event.limit, event.spent, dict(event.tags)))
+        raise RuntimeError("a broken hook")
+
+    keeper = keeper_of(rk.Budget(calls=5, by="tenant", on_warn=note, on_exceed=note))
+    with caplog.at_level(logging.WARNING, "ratekeeper"), rk.tags(tenant="acme"):
+        for _ in range(5):
+            spend(keeper)
+        for _ in range(2):
+            with pytest.raises(rk.BudgetExceededError):
+                spend(keeper)
+    assert events == [("calls", 5, spent, {"tenant": "acme"}) for spent in (4, 5, 5)]
+    lines = [record.message for record in caplog.records if "budget of 5 calls" in record.message]
+    assert (
+        sum("80 % of the budget of 5 calls for each tenant is used (tenant=acme)" in line for line in lines)
+        == 1
+    )
+    assert sum("calls are refused before they are sent" in line for line in lines) == 1
+
+
+def test_a_budget_that_is_raised_lets_those_that_wait_go_on():
+    budget = rk.Budget(tokens=300)
+    keeper = keeper_of(budget)
+    with keeper.gate("openai", "acct").call(request(200)) as call:
+        thread = threading.Thread(target=spend, args=(keeper,), kwargs={"max_tokens": 200})
+        thread.start()
+        thread.join(0.05)
+        assert thread.is_alive()
+        budget.raise_to(tokens=600)
+        thread.join(10)
+        assert not thread.is_alive()
+        call.settle(Usage(1, 1))
+    with pytest.raises(rk.ConfigError, match="tokens"):
+        budget.raise_to(tokens=-1)
+
+
+# --- bad input ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({}, "budget"),
+        ({"usd": -1}, "usd"),
+        ({"usd": "many"}, "usd"),
+        ({"usd": float("nan")}, "usd"),
+        ({"usd": True}, "usd"),
+        ({"usd": "0.0000000000001"}, "usd"),
+        ({"tokens": 0}, "tokens"),
+        ({"calls": 1.5}, "calls"),
+        ({"seconds": 0}, "seconds"),
+        ({"seconds": 5, "per": "day"}, "seconds"),
+        ({"usd": 1, "per": "fortnight"}, "per"),
+        ({"usd": 1, "tz": "Mars/Olympus"}, "tz"),
+        ({"usd": 1, "warn_at": 2}, "warn_at"),
+        ({"usd": 1, "by": ""}, "by"),
+        ({"usd": 1, "tags": ["tenant"]}, "tags"),
+        ({"usd": 1, "on_warn": "mail"}, "on_warn"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings, field):
+    with pytest.raises(rk.ConfigError) as caught:
+        rk.Budget(**settings)
+    assert caught.value.field == field
+
+
+def test_a_keeper_takes_budgets_only_and_each_once():
+    budget = rk.Budget(usd=1)
+    for wrong in ("1 USD", [budget, budget]):
+        with pytest.raises(rk.ConfigError, match="budgets"):
+            rk.Keeper(budgets=wrong)
+
+
+def test_dollars_are_exact():
+    budget = rk.Budget(usd=0.1)
+    assert str(budget) == "0.1 USD"
+    assert (
+        str(rk.Budget(usd="1234.567891234567", per="day", by="tenant"))
+        == "1234.567891234567 USD a day for each tenant"
+    )
