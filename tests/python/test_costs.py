@@ -395,3 +395,14 @@ def test_sums_by_anything_add_up_to_the_whole(entries):
         assert costs.by(*columns).total() == costs.total()
     for (model, job), count in calls.items():
         assert costs.total(model=model, job=job).calls == count
+
+
+def test_a_tracker_alone_knows_the_compiled_in_prices_and_refuses_counts_that_cannot_be():
+    costs = rk.CostTracker()
+    costs.record({"prompt_tokens": 1_000, "completion_tokens": 100}, model="gpt-4o-mini")
+    assert costs.total().usd == Decimal("0.00021")
+    with pytest.raises(
+        rk.ConfigError, match=r"usage.prompt_tokens: expected a whole number of tokens from 0, got -5"
+    ):
+        costs.record({"prompt_tokens": -5, "completion_tokens": 100}, model="gpt-4o-mini")
+    assert costs.total().calls == 1

@@ -6,13 +6,15 @@ Owns their form. The sums are the core's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratekeeper.checks import fail
 
-from .rows import Breakdown, Row
-from .spend import Spend
 from .times import When, micros_of
+
+if TYPE_CHECKING:
+    from .rows import Breakdown
+    from .spend import Spend
 
 
 class Questions:
@@ -33,6 +35,8 @@ class Questions:
         Raises:
             ConfigError: A time cannot be read.
         """
+        from .spend import Spend  # noqa: PLC0415 (only where somebody asks)
+
         groups = self._ask((), since, until, model, tags)
         return Spend(*groups[0][1]) if groups else Spend()
 
@@ -53,6 +57,9 @@ class Questions:
             model: As in `total`.
             **tags: As in `total`.
         """
+        from .rows import Breakdown, Row  # noqa: PLC0415
+        from .spend import Spend  # noqa: PLC0415
+
         names = [_name(column, "by") for column in columns]
         groups = self._ask(names, since, until, model, tags)
         return Breakdown(

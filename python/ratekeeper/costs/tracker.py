@@ -9,26 +9,28 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from ratekeeper import forks
 from ratekeeper._core import Entry, Ledger
 from ratekeeper.checks import fail, text
-from ratekeeper.providers import Usage, read_usage
+from ratekeeper.prices import default
+from ratekeeper.providers import Usage
 from ratekeeper.tags import current
 
 from .questions import Questions, chosen
-from .rows import Entries
-from .stored import StoredCosts, path_of
 from .times import When, micros_of, time_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from typing_extensions import Self
 
     from ratekeeper._core import ManualClock
 
+    from .rows import Entries
     from .spend import Outcome
+    from .stored import StoredCosts
 
 _log = logging.getLogger("ratekeeper")
 
@@ -87,13 +89,13 @@ class CostTracker(Ledger, Questions):
 
     ::
 
-        costs = rk.CostTracker(prices=book)
+        costs = rk.CostTracker()
         costs.record(response, model="gpt-4o-mini", provider="openai", tags={"job": "42", "agent": "writer"})
         print(costs.total(job="42").usd)
         print(costs.table(by="agent"))
 
     Args:
-        prices: Where `record` looks up what a usage cost; without it all tokens are unpriced.
+        prices: Where `record` looks up what a usage cost; the compiled-in prices if None.
         entries: How many single entries are kept.
         cells: How many sums are kept.
         store: A file that every entry is written to as well: ``"sqlite:///relative.db"``, ``"sqlite:////absolute.db"``
@@ -107,7 +109,7 @@ class CostTracker(Ledger, Questions):
         StoreError: The file cannot be written, is damaged, belongs to something else, or was written by a newer ratekeeper.
     """
 
-    _prices: Prices | None
+    _prices: Prices
     _path: Path | None
     _listeners: tuple[Subscription, ...]
 
@@ -123,9 +125,9 @@ class CostTracker(Ledger, Questions):
     ) -> Self:
         if prices is not None and not callable(getattr(prices, "cost", None)):
             fail("prices", "a PriceBook, or an object with its method cost()", prices)
-        path = None if store is None else path_of(store, "store")
+        path = None if store is None else _path_of(store)
         self = super().__new__(cls, entries=entries, cells=cells, path=path, flush=flush, clock=clock)
-        self._prices = prices
+        self._prices = default() if prices is None else prices
         self._path = path
         self._listeners = ()
         return self
@@ -169,7 +171,7 @@ class CostTracker(Ledger, Questions):
             TypeError: A value is of the wrong type.
         """
         text(model, "model")
-        counted = _usage(usage)
+        counted = _usage(usage, model)
         cost = None if counted is None else self._cost(counted, model, provider, at)
         price = "" if cost is None else str(cost.price.id)
         return self.book(
@@ -200,6 +202,8 @@ class CostTracker(Ledger, Questions):
         """
         now = self._now()
         limits = micros_of(since, "since", now), micros_of(until, "until", now)
+        from .rows import Entries  # noqa: PLC0415 (only where somebody asks)
+
         return Entries(self._entries(*limits, chosen(model, tags)))
 
     @property
@@ -211,6 +215,8 @@ class CostTracker(Ledger, Questions):
         """
         if self._path is None:
             fail("store", "a tracker with a store", None)
+        from .stored import StoredCosts  # noqa: PLC0415
+
         self.flush()
         return StoredCosts(self._path)
 
@@ -260,8 +266,6 @@ class CostTracker(Ledger, Questions):
         )
 
     def _cost(self, usage: Usage, model: str, provider: str, at: datetime | float | None) -> Priced | None:
-        if self._prices is None:
-            return None
         moment = micros_of(at, "at", 0.0)
         return self._prices.cost(usage, model, provider, at=None if moment is None else time_of(moment))
 
@@ -300,10 +304,18 @@ class Subscription:
         self.close()
 
 
-def _usage(usage: object) -> Usage | None:
+def _path_of(store: object) -> Path:
+    from .stored import path_of  # noqa: PLC0415 (only where there is a store)
+
+    return path_of(store, "store")
+
+
+def _usage(usage: object, model: str) -> Usage | None:
     if usage is None or isinstance(usage, Usage):
         return usage
-    read = read_usage(usage)
-    if read is None:
+    from ratekeeper._usage_forms import usage_in  # noqa: PLC0415 (only where something is booked by hand)
+
+    try:
+        return usage_in(usage, model)
+    except TypeError:
         fail("usage", "a Usage, a provider's response or its usage", usage)
-    return read
