@@ -46,5 +46,5 @@ def test_the_example_compacts_what_it_remembers_inside_its_quota(provider):
 
 
 def test_a_wrap_adds_a_fifth_to_a_call_that_is_answered_at_once():
-    """With room for a busy machine: two fifths."""
-    assert share(added_by_wrapping) <= 0.4
+    """With room for a busy machine: three fifths."""
+    assert share(added_by_wrapping) <= 0.6

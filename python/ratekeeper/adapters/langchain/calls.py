@@ -16,9 +16,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.config import var_child_runnable_config
 
 from ratekeeper.apart import Apart
+from ratekeeper.errors import RatekeeperError
 
 from .clients import family_of
 from .headers import Ear
+from .refusals import check, told
 from .request import caller_of, request_of
 from .usage import StreamUsage, usage_of_result
 from .view import inner
@@ -67,8 +69,13 @@ def _open(
     manager = kwargs.get("run_manager")
     caller = "" if gate.options.agent else caller_of(manager)
     parent = _parent_of(manager)
+    check(parent)
     run = None if parent is None else _Run(parent, model, kwargs)
     return view, gate.attempts(request_of(model, messages, kwargs, caller=caller, stream=stream, run=run))
+
+
+def _run_of(kwargs: dict[str, Any]) -> Hashable:
+    return _parent_of(kwargs.get("run_manager"))
 
 
 def _parent_of(manager: Any) -> Hashable:
@@ -124,11 +131,14 @@ def _generate(base: type[BaseChatModel]) -> Callable[..., ChatResult]:
     @_like(base._generate)
     def _generate(self: BaseChatModel, *args: Any, **kwargs: Any) -> ChatResult:
         view, attempts = _open(self, args, kwargs, stream=False)
-        for call in attempts:
-            with call, Ear(call.learn) as ear:
-                result: ChatResult = view._generate(*args, **kwargs)
-                ear.read(result)
-                call.settle(usage_of_result(result))
+        try:
+            for call in attempts:
+                with call, Ear(call.learn) as ear:
+                    result: ChatResult = view._generate(*args, **kwargs)
+                    ear.read(result)
+                    call.settle(usage_of_result(result))
+        except RatekeeperError as error:
+            raise told(error, _run_of(kwargs)) from None
         return result
 
     return _generate
@@ -138,12 +148,15 @@ def _agenerate(base: type[BaseChatModel]) -> Callable[..., Any]:
     @_like(base._agenerate)
     async def _agenerate(self: BaseChatModel, *args: Any, **kwargs: Any) -> ChatResult:
         view, attempts = _open(self, args, kwargs, stream=False)
-        async for call in attempts:
-            async with call:
-                with Ear(call.learn) as ear:
-                    result: ChatResult = await Apart(view._agenerate(*args, **kwargs))
-                ear.read(result)
-                call.settle(usage_of_result(result))
+        try:
+            async for call in attempts:
+                async with call:
+                    with Ear(call.learn) as ear:
+                        result: ChatResult = await Apart(view._agenerate(*args, **kwargs))
+                    ear.read(result)
+                    call.settle(usage_of_result(result))
+        except RatekeeperError as error:
+            raise told(error, _run_of(kwargs)) from None
         return result
 
     return _agenerate
@@ -157,15 +170,18 @@ def _stream(base: type[BaseChatModel], name: str) -> Callable[..., Iterator[Any]
     @_like(getattr(base, name))
     def _stream(self: BaseChatModel, *args: Any, **kwargs: Any) -> Iterator[Any]:
         view, attempts = _open(self, args, kwargs, stream=True)
-        for call in attempts:
-            with (
-                call,
-                _Settling(view, call) as settling,
-                closing(settling.ear.steps(iter(getattr(view, name)(*args, **kwargs)))) as chunks,
-            ):
-                for chunk in chunks:
-                    settling.see(chunk)
-                    yield chunk
+        try:
+            for call in attempts:
+                with (
+                    call,
+                    _Settling(view, call) as settling,
+                    closing(settling.ear.steps(iter(getattr(view, name)(*args, **kwargs)))) as chunks,
+                ):
+                    for chunk in chunks:
+                        settling.see(chunk)
+                        yield chunk
+        except RatekeeperError as error:
+            raise told(error, _run_of(kwargs)) from None
 
     return _stream
 
@@ -174,20 +190,23 @@ def _astream(base: type[BaseChatModel], name: str) -> Callable[..., AsyncIterato
     @_like(getattr(base, name))
     async def _astream(self: BaseChatModel, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         view, attempts = _open(self, args, kwargs, stream=True)
-        async for call in attempts:
-            async with (
-                call,
-                _Settling(view, call) as settling,
-                aclosing(getattr(view, name)(*args, **kwargs)) as chunks,
-            ):
-                while True:
-                    try:
-                        with settling.ear:
-                            chunk = await Apart(chunks.__anext__())
-                    except StopAsyncIteration:
-                        break
-                    settling.see(chunk)
-                    yield chunk
+        try:
+            async for call in attempts:
+                async with (
+                    call,
+                    _Settling(view, call) as settling,
+                    aclosing(getattr(view, name)(*args, **kwargs)) as chunks,
+                ):
+                    while True:
+                        try:
+                            with settling.ear:
+                                chunk = await Apart(chunks.__anext__())
+                        except StopAsyncIteration:
+                            break
+                        settling.see(chunk)
+                        yield chunk
+        except RatekeeperError as error:
+            raise told(error, _run_of(kwargs)) from None
 
     return _astream
 
