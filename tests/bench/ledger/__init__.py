@@ -18,6 +18,7 @@ from ratekeeper.providers import Usage
 
 from ..figures import Figure, at_least, at_most
 from ..interleave import interleave
+from . import booked
 
 _MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4-5", "gemini-2.5-pro")
 _TAGS = [{"tenant": f"tenant-{number % 50}", "agent": f"agent-{number % 20}"} for number in range(1000)]
@@ -52,6 +53,7 @@ class Books:
 def figures(quick: bool) -> Iterator[Figure]:
     """Time of one entry, entries a second, what a call is delayed, and how long a report takes."""
     yield from _memory(15 if quick else 150)
+    yield from booked.figures(15 if quick else 150)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "costs.db"
         yield from _written(path, 100_000 if quick else 1_000_000)
