@@ -216,3 +216,14 @@ def test_embedders_of_memory_are_listed_as_they_are(llm, crew, books, tmp_path, 
     books.agree(1)
     [row] = [row for row in keeper.audit(made) if row.where.endswith("embedder")]
     assert row.wrapped
+
+
+def test_embedders_of_knowledge_are_listed(llm, agent, crew, books):
+    from crewai.knowledge.source.string_knowledge_source import StringKnowledgeSource
+
+    specified = {"provider": "openai", "config": {"api_key": "sk-test"}}
+    for given, kind in ((None, "default"), (specified, "dict")):
+        knows = agent(llm(), knowledge_sources=[StringKnowledgeSource(content="High.")], embedder=given)
+        made = books.keeper().wrap_crew(crew(None, agents=[knows]))
+        [row] = [row for row in books.keepers[0].audit(made) if row.where.endswith("embedder")]
+        assert row == ("agents[0].knowledge.embedder", kind, "", False)

@@ -184,7 +184,7 @@ def test_reasoning_is_counted(llm, agent, crew, books, provider):
 def test_reasoning_that_never_is_ready_ends_at_the_calls_a_job_may_make(llm, agent, crew, books, provider):
     keeper = books.keeper()
     wrapped = keeper.wrap_crew(crew(None, agents=[agent(llm(), reasoning=True)]))
-    with pytest.raises(rk.BudgetExceededError, match="12 model calls"):
+    with pytest.raises(rk.BudgetExceededError, match="12 of 12 calls"):
         keeper.guard(calls=12)(wrapped.kickoff)(TOPIC)
     books.agree_in_tokens(12)
 

@@ -15,7 +15,7 @@ from crewai.llms.base_llm import BaseLLM
 from ratekeeper.adapters.audit import Audited
 from ratekeeper.errors import ConfigError
 
-from . import conversion, crews, seams
+from . import conversion, crews, kickoffs, seams
 from .clients import is_gated
 from .inside import Hold, hold_of
 from .subclass import limited
@@ -46,6 +46,7 @@ def wrap(obj: T, keeper: Keeper, options: Options) -> T:
     """
     seams.check()
     conversion.install()
+    kickoffs.install()
     if not isinstance(obj, BaseLLM):
         return cast("T", crews.rewired(obj, lambda llm: _limited(llm, keeper, options)))
     return cast("T", _limited(obj, keeper, options))

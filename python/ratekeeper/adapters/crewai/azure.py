@@ -15,7 +15,7 @@ from ratekeeper.errors import ConfigError
 from ratekeeper.providers import Request, account_of, get, read_usage
 from ratekeeper.providers.contents import content_of
 
-from . import clients, inside, subclass, whole
+from . import clients, gates, inside, subclass, whole
 
 if TYPE_CHECKING:
     from ratekeeper.call import Call
@@ -51,7 +51,7 @@ def _gated(client: Any, llm: Any, hold: inside.Hold) -> Any:
     key = getattr(getattr(config, "credential", None), "key", "")
     account = account_of(get("azure"), api_key=str(key), base_url=str(config.endpoint))
     deployment = _DEPLOYMENT.search(str(config.endpoint))
-    twin._ratekeeper_gate = hold.keeper.gate("azure", account, hold.options)
+    twin._ratekeeper_gate = gates.gate(hold, "azure", account)
     twin._ratekeeper_model = deployment[1] if deployment else llm.model
     return twin
 

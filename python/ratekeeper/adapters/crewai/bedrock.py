@@ -14,7 +14,7 @@ from ratekeeper import runs
 from ratekeeper.providers import Request, account_of, get, read_usage
 from ratekeeper.providers.contents import content_of
 
-from . import clients, inside, seams, whole
+from . import clients, gates, inside, seams, whole
 
 _ONCE = {"mode": "standard", "total_max_attempts": 1}
 _KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -84,7 +84,7 @@ def _under(client: Any, llm: Any, hold: inside.Hold) -> Any:
     account = account_of(
         get("bedrock"), api_key=llm.aws_access_key_id or "", base_url=client.meta.endpoint_url
     )
-    client._ratekeeper_gate = hold.keeper.gate("bedrock", account, hold.options)
+    client._ratekeeper_gate = gates.gate(hold, "bedrock", account)
     method = _aconverse if iscoroutinefunction(base.converse) or _is_async(base) else _converse
     members = {
         "__module__": base.__module__,

@@ -25,7 +25,7 @@ from pydantic import BaseModel, PrivateAttr
 from ratekeeper.adapters import langchain
 from ratekeeper.adapters.langchain.identify import model_of
 
-from . import inside, refusals, seams
+from . import gates, inside, kickoffs, refusals, seams
 from .subclass import limited
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def crewai_llm(chat_model: Any, keeper: Keeper, options: Options) -> Any:
         ConfigError: Another keeper has wrapped it, or this version of CrewAI lacks what a wrap stands on.
     """
     seams.check()
+    kickoffs.install()
     if not isinstance(chat_model, BaseChatModel):
         raise TypeError(
             f"keeper.crewai_llm() expects a LangChain chat model (a BaseChatModel), got {type(chat_model).__qualname__}"
@@ -70,7 +71,7 @@ def gate_all(llm: Any, base: Any) -> None:
     """Wraps the chat model."""
     del base
     hold = inside.held(llm)
-    llm._chat = langchain.wrap(llm._chat, hold.keeper, hold.options)
+    llm._chat = langchain.wrap(llm._chat, gates.keeper(hold), hold.options)
 
 
 class _Asked(NamedTuple):

@@ -1,7 +1,7 @@
 """CrewAI's conversion of text into objects: it builds a client of its own, and keys go around the LLM.
 
-Owns the one place in CrewAI that is changed for all: `InternalInstructor`, made for a wrapped LLM, asks through that
-LLM. For any other it does what it always did.
+Owns one of the places in CrewAI that are changed for all (`kickoffs` has the others): `InternalInstructor`, made for a
+wrapped LLM, asks through that LLM. For any other it does what it always did.
 """
 
 from __future__ import annotations

@@ -57,10 +57,12 @@ def models_of(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def embedders_of(root: Any) -> Iterator[tuple[str, Any]]:
-    """What memories embed with: an embedder, its specification, or None for CrewAI's own choice."""
+    """What memories and knowledge embed with: an embedder, its specification, or None for CrewAI's own choice."""
     for where, thing in _walk(root):
         if isinstance(thing, Memory):
             yield _join(where, "embedder"), thing._embedder_instance or thing.embedder
+        elif isinstance(thing, Crew | BaseAgent) and (thing.knowledge or thing.knowledge_sources):
+            yield _join(where, "knowledge.embedder"), getattr(thing, "embedder", None)
 
 
 def _walk(root: Any) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 from ratekeeper.adapters import http
 from ratekeeper.errors import ConfigError
 
-from . import clients, inside
+from . import clients, gates, inside
 
 _SEAMS = ("_http_options", "_httpx_client", "_async_httpx_client", "_retry", "_async_retry")
 
@@ -57,8 +57,8 @@ def _gated_api(api: Any, hold: inside.Hold) -> Any:
     never = import_module("google.genai._api_client").retry_args(None)
     tenacity = import_module("tenacity")
     gated = copy(api)
-    gated._httpx_client = http.wrap(api._httpx_client, hold.keeper, hold.options)
-    gated._async_httpx_client = http.wrap(api._async_httpx_client, hold.keeper, hold.options)
+    gated._httpx_client = _on_way(api._httpx_client, hold)
+    gated._async_httpx_client = _on_way(api._async_httpx_client, hold)
     given = {
         "httpx_client": gated._httpx_client,
         "httpx_async_client": gated._async_httpx_client,
@@ -67,6 +67,10 @@ def _gated_api(api: Any, hold: inside.Hold) -> Any:
     gated._http_options = api._http_options.model_copy(update=given)
     gated._retry, gated._async_retry = tenacity.Retrying(**never), tenacity.AsyncRetrying(**never)
     return gated
+
+
+def _on_way(client: Any, hold: inside.Hold) -> Any:
+    return gates.on_way(http.wrap(client, hold.keeper, hold.options), hold)
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any
 
 from ratekeeper.adapters import sdk
 
-from . import clients, inside
+from . import clients, gates, inside
 
 _CLIENTS = {"_get_sync_client": "_client", "_get_async_client": "_async_client"}
 
@@ -25,4 +25,6 @@ def gate_all(llm: Any, base: Any) -> None:
 
 def _gated(client: Any, llm: Any, hold: inside.Hold) -> Any:
     del llm
-    return sdk.wrap(client, hold.keeper, hold.options)
+    twin = sdk.wrap(client, hold.keeper, hold.options)
+    twin._client = gates.on_way(twin._client, hold)
+    return twin

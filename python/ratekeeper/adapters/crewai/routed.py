@@ -15,7 +15,7 @@ from typing import Any
 from ratekeeper.adapters import litellm
 from ratekeeper.errors import ConfigError
 
-from . import inside
+from . import gates, inside
 
 _MODULE = "crewai.llm"
 _METHODS = (
@@ -54,7 +54,7 @@ def overrides(base: Any) -> dict[str, Any]:
             "is the LLM of crewai 1.15",
             field="llm",
         )
-    return {name: _rebound(method) for name, method in known.items()}
+    return {name: _rebound(method, _NAMES.get(name, facade_of)) for name, method in known.items()}
 
 
 def gate_all(llm: Any, base: Any) -> None:
@@ -69,14 +69,48 @@ def facade_of(llm: Any) -> litellm.LiteLLM:
 
 @cache
 def _facade(hold: inside.Hold) -> litellm.LiteLLM:
-    return litellm.bound(hold.keeper, hold.options)
+    return litellm.bound(gates.keeper(hold), hold.options)
 
 
-def _rebound(method: Any) -> Callable[..., Any]:
+class _ReadAhead:
+    """LiteLLM for a consumer of streams that runs a tool, which may ask a model, between two chunks."""
+
+    def __init__(self, facade: litellm.LiteLLM) -> None:
+        self._facade = facade
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._facade, name)
+
+    def completion(self, **given: Any) -> Iterator[Any]:
+        """The chunks of `litellm.completion`."""
+        return _ahead(self._facade.completion(**given))
+
+
+def _ahead(stream: Any) -> Iterator[Any]:
+    """The chunks; from the first part of a tool's call on, they are handed on when all have come and the slot is free."""
+    chunks = iter(stream)
+    for chunk in chunks:
+        yield from (chunk, *chunks) if _calls_tool(chunk) else (chunk,)
+
+
+def _calls_tool(chunk: Any) -> bool:
+    choices = getattr(chunk, "choices", None) or ()
+    return any(getattr(getattr(choice, "delta", None), "tool_calls", None) for choice in choices)
+
+
+def _read_ahead(llm: Any) -> _ReadAhead:
+    return _ReadAhead(facade_of(llm))
+
+
+#: What is LiteLLM to a method that needs more than the facade.
+_NAMES: dict[str, Callable[[Any], Any]] = {"_handle_streaming_response": _read_ahead}
+
+
+def _rebound(method: Any, name_of: Callable[[Any], Any]) -> Callable[..., Any]:
     @wraps(method)
     def rebound(self: Any, *args: Any, **kwargs: Any) -> Any:
         # CrewAI binds more of its globals when LiteLLM is first needed: those of this moment count.
-        names = {**method.__globals__, "litellm": facade_of(self)}
+        names = {**method.__globals__, "litellm": name_of(self)}
         function = FunctionType(
             method.__code__, names, method.__name__, method.__defaults__, method.__closure__
         )

@@ -12,11 +12,13 @@ from typing import Any
 
 from crewai import Crew
 from crewai.agents.agent_builder.base_agent import BaseAgent
+from crewai.utilities.llm_utils import create_llm
 
+from ratekeeper.errors import ConfigError
 from ratekeeper.tags import tags
 
-from . import refusals, seams
-from .subclass import clone, subclass
+from . import inside, refusals, seams
+from .subclass import clone, limited, subclass
 
 #: What does not survive a dump, by who has it: taken out before it, and put back after.
 _CREW = ("planning_llm", "function_calling_llm", "chat_llm", "memory")
@@ -27,9 +29,9 @@ _AGENT = ("function_calling_llm", "planning_config", "memory")
 def kind_of(base: Any) -> Any:
     """The class of wrapped objects of a class; the class itself if nothing about it changes."""
     if issubclass(base, Crew):
-        return subclass(base, {"copy": _copy_crew(base), **_kickoffs(base)})
+        return subclass(base, {"copy": _copy_crew(base), "test": _test(base), **_kickoffs(base)})
     if issubclass(base, BaseAgent):
-        return subclass(base, {"copy": _copy_agent(base)})
+        return subclass(base, {"copy": _copy_agent(base), **_overlaid(base)})
     return base
 
 
@@ -43,6 +45,20 @@ def _copy_agent(base: Any) -> Any:
     return copy_agent
 
 
+def _overlaid(base: Any) -> dict[str, Any]:
+    """CrewAI's `llm_overlay` gives an agent another model when a kickoff rewrites its role; that one is wrapped too."""
+    if not hasattr(base, "_resolved_overlay"):
+        return {}
+
+    def _resolved_overlay(self: Any, declared: Any) -> Any:
+        llm, hold = base._resolved_overlay(self, declared), inside.hold_of(declared)
+        if llm is not None and hold is not None and inside.hold_of(llm) is None:
+            llm = self._overlay_built = limited(llm, hold)
+        return llm
+
+    return {"_resolved_overlay": _resolved_overlay}
+
+
 def _copy_crew(base: Any) -> Any:
     @wraps(base.copy)
     def copy_crew(self: Any) -> Any:
@@ -52,6 +68,29 @@ def _copy_crew(base: Any) -> Any:
         return clone(twin, kind_of(kind))
 
     return copy_crew
+
+
+def _test(base: Any) -> Any:
+    @wraps(base.test)
+    def test(self: Any, n_iterations: int, eval_llm: Any, inputs: Any = None) -> Any:
+        return base.test(self, n_iterations, _judge(self, eval_llm), inputs)
+
+    return test
+
+
+def _judge(crew: Any, eval_llm: Any) -> Any:
+    """The model that marks a crew's work: CrewAI is given it at the call, so it is wrapped like the crew's own."""
+    llm = create_llm(eval_llm)
+    if not llm or inside.hold_of(llm) is not None:
+        return llm
+    holds = [hold for agent in crew.agents if (hold := inside.hold_of(agent.llm)) is not None]
+    if not holds:
+        raise ConfigError(
+            "no agent of this crew has a wrapped model, so nobody knows by whose quota it is to be marked; expected "
+            "eval_llm=keeper.wrap(llm)",
+            field="eval_llm",
+        )
+    return limited(llm, holds[0])
 
 
 def _without(model: Any, names: tuple[str, ...]) -> Any:

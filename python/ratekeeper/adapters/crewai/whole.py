@@ -100,8 +100,8 @@ def _passed_on(call: Call, source: Any, form: Form) -> Iterator[Any]:
     """The chunks, after one None: by then the first chunk has come, and what breaks before is tried again."""
     chunks, ending = iter(source), _Ending(call, form)
     ahead = [chunk for chunk in (next(chunks, None),) if chunk is not None]
-    yield None
     try:
+        yield None
         while ahead:
             if form.is_last(ending.see(ahead[0])):
                 ahead += [ending.see(chunk) for chunk in chunks]
@@ -119,8 +119,8 @@ async def _apassed_on(call: Call, source: Any, form: Form) -> AsyncIterator[Any]
     """`_passed_on`, asynchronously."""
     chunks, ending = aiter(source), _Ending(call, form)
     ahead = [chunk for chunk in (await anext(chunks, None),) if chunk is not None]
-    yield None
     try:
+        yield None
         while ahead:
             if form.is_last(ending.see(ahead[0])):
                 ahead += [ending.see(chunk) async for chunk in chunks]
