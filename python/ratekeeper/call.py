@@ -151,7 +151,7 @@ class Call:
         self._finish()
         if self._attempts is not None:
             self._attempts.answered()
-        self._booking.answered(usage, self._lease.waited)
+        usage = self._booking.answered(usage, self._lease.waited)
         if usage is None:
             self._settle_lease(self.reserved)
             self._tell("settled", self.reserved, self._lease.waited, None)

@@ -228,6 +228,19 @@ def test_a_refused_attempt_takes_nothing_and_further_attempts_are_no_further_cal
     assert outcomes == [("failed", 1, True), ("failed", 2, True), ("answered", 3, False)]
 
 
+@pytest.mark.parametrize("usage", [Usage(10**15, 5), Usage(5, -1), Usage(10, 5, 40)])
+@pytest.mark.parametrize("model", [MODEL, "nobody-knows-me"])
+def test_a_usage_that_cannot_be_is_booked_as_an_estimate_and_the_answer_is_there(model, usage, caplog):
+    budget = rk.Budget(tokens=10_000)
+    keeper = keeper_of(budget)
+    with keeper.gate("openai", "acct").call(request(200, model=model)) as call:
+        call.settle(usage)
+    [entry] = keeper.costs.entries()
+    assert (entry.outcome, entry.estimated) == ("answered", True)
+    assert 200 < budget.spent()["tokens"] < 260
+    assert "told an impossible usage" in caplog.text
+
+
 def test_an_unknown_price_is_an_error_under_a_budget_in_money_only():
     spend(keeper_of(rk.Budget(tokens=10_000)), model="nobody-knows-me")
     with pytest.raises(rk.ConfigError, match="nobody knows the price of 'nobody-knows-me'") as caught:

@@ -127,9 +127,13 @@ class Booking:
             self._settle(0, 0, 0)
         self._attempt = max(self._attempt - 1, 0)
 
-    def answered(self, usage: Usage | None, waited: float) -> None:
-        """There is an answer, with what the provider counted; None if it did not say."""
-        self._enter("answered", usage, waited, ends=True)
+    def answered(self, usage: Usage | None, waited: float) -> Usage | None:
+        """There is an answer, with what the provider counted; None if it did not say.
+
+        Returns:
+            The usage, unless it cannot be.
+        """
+        return usage if self._enter("answered", usage, waited, ends=True) else None
 
     def abandoned(self, waited: float) -> None:
         """Its caller left before the end: nobody knows what it took."""
@@ -140,32 +144,34 @@ class Booking:
         usage = Usage(0, 0) if is_refusal or took_nothing else None
         self._enter("refused" if is_refusal else "failed", usage, waited, ends=ends)
 
-    def _enter(self, outcome: Outcome, usage: Usage | None, waited: float, *, ends: bool) -> None:
-        cost = None
-        if usage is not None and (usage.input_tokens or usage.output_tokens):
+    def _enter(self, outcome: Outcome, usage: Usage | None, waited: float, *, ends: bool) -> bool:
+        """Whether the usage was booked; otherwise an estimate was."""
+        if usage is not None:
             try:
-                cost = self._till.prices.cost(usage, self._request.model, self._provider)
-            except ConfigError as error:  # counts that cannot be: the answer is there all the same
-                _log.warning(
-                    "%s told an impossible usage (%s); an estimate is booked instead", self._scope, error
-                )
-                usage = None
-        estimated = usage is None
-        if usage is None:
-            usage = Usage(self._sizes.input_tokens, self._sizes.output_tokens)
-            cost = self._till.prices.cost(usage, self._request.model, self._provider)
-        tokens = usage.input_tokens + usage.output_tokens
+                self._book(outcome, usage, waited, ends=ends, estimated=False)
+            except ConfigError as error:  # counts that cannot be; the answer is there all the same
+                _log.warning("%s told an impossible usage (%s): an estimate is booked", self._scope, error)
+            else:
+                return True
+        estimate = Usage(self._sizes.input_tokens, self._sizes.output_tokens)
+        self._book(outcome, estimate, waited, ends=ends, estimated=True)
+        return False
+
+    def _book(self, outcome: Outcome, usage: Usage, waited: float, *, ends: bool, estimated: bool) -> None:
+        """Enters the attempt, then settles it; nothing is settled if the entry is refused.
+
+        Raises:
+            ConfigError: The usage cannot be.
+        """
+        model, tokens = self._request.model, usage.input_tokens + usage.output_tokens
+        cost = self._till.prices.cost(usage, model, self._provider) if tokens else None
         pico = 0 if not tokens else None if cost is None else cost.pico_usd
-        if self._hold is not None:
-            # What nobody knows may have been all that was reserved.
-            held = self._hold.reserved
-            self._settle(held[0] if estimated else pico or 0, held[1] if estimated else tokens, held[2])
         self._till.costs.book(
             usage,
             pico,
             price="" if cost is None else cost.price.id,
             scope=self._scope,
-            model=self._request.model,
+            model=model,
             tags=self._tags,
             waited=waited,
             duration=monotonic() - self._began,
@@ -173,6 +179,10 @@ class Booking:
             attempt=self._attempt,
             estimated=estimated,
         )
+        if self._hold is not None:
+            # What nobody knows may have been all that was reserved.
+            held = self._hold.reserved
+            self._settle(held[0] if estimated else pico or 0, held[1] if estimated else tokens, held[2])
         if self._jobs:
             is_failure = ends and outcome in ("failed", "refused")
             self._sum_up(usage, pico, waited, is_failure=is_failure, estimated=estimated)

@@ -6,6 +6,7 @@ Owns the waiting for calls in flight, and the refusal. May not know how a call i
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from decimal import Decimal
@@ -34,6 +35,9 @@ PATIENCE = 60.0
 _waiting: list[Callable[[], None]] = []
 #: Held while that list changes.
 _telling = forks.lock()
+if hasattr(os, "register_at_fork"):
+    # Those who wait in the parent are told there.
+    os.register_at_fork(after_in_child=_waiting.clear)
 
 
 class Outlay(NamedTuple):
