@@ -17,11 +17,12 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from ratekeeper.apart import Apart
 from ratekeeper.errors import RatekeeperError
+from ratekeeper.tags import tags
 
 from .clients import family_of
 from .headers import Ear
 from .refusals import check, told
-from .request import caller_of, request_of
+from .request import caller_of, labels_of, request_of
 from .usage import StreamUsage, usage_of_result
 from .view import inner
 
@@ -71,7 +72,12 @@ def _open(
     parent = _parent_of(manager)
     check(parent)
     run = None if parent is None else _Run(parent, model, kwargs)
-    return view, gate.attempts(request_of(model, messages, kwargs, caller=caller, stream=stream, run=run))
+    request = request_of(model, messages, kwargs, caller=caller, stream=stream, run=run)
+    labels = labels_of(_manager_of(manager))
+    if not labels:
+        return view, gate.attempts(request)
+    with tags(langchain_tags=labels):
+        return view, gate.attempts(request)
 
 
 def _run_of(kwargs: dict[str, Any]) -> Hashable:
@@ -80,9 +86,11 @@ def _run_of(kwargs: dict[str, Any]) -> Hashable:
 
 def _parent_of(manager: Any) -> Hashable:
     """The run that the call is part of; LangChain hands streams no manager, so theirs is that of the context."""
-    if manager is None:
-        manager = (var_child_runnable_config.get() or {}).get("callbacks")
-    return getattr(manager, "parent_run_id", None)
+    return getattr(_manager_of(manager), "parent_run_id", None)
+
+
+def _manager_of(manager: Any) -> Any:
+    return (var_child_runnable_config.get() or {}).get("callbacks") if manager is None else manager
 
 
 class _Run:

@@ -33,6 +33,8 @@ _ANSWERS = ("n", "best_of")
 
 #: What create_agent and LangGraph say about who calls, the closest first.
 _CALLERS = ("lc_agent_name", "langgraph_node")
+#: How tags begin that LangChain and LangGraph add for each step.
+_STEPS = ("seq:step:", "map:key:", "graph:step:", "condition:", "langsmith:")
 
 
 def request_of(
@@ -63,6 +65,14 @@ def caller_of(run_manager: Any) -> str:
     if not metadata:
         metadata = (var_child_runnable_config.get() or {}).get("metadata") or {}
     return next((str(metadata[name]) for name in _CALLERS if metadata.get(name)), "")
+
+
+def labels_of(run_manager: Any) -> str:
+    """The tags that the user gave to LangChain's config, with commas between them; without those it adds itself."""
+    labels = getattr(run_manager, "tags", None)
+    if not labels:
+        return ""
+    return ",".join(dict.fromkeys(label for label in labels if not label.startswith(_STEPS)))
 
 
 def _message(message: BaseMessage) -> dict[str, Any]:
