@@ -11,6 +11,7 @@ import pytest
 
 import ratekeeper as rk
 from ratekeeper.budgets import booking, claim
+from ratekeeper.budgets import budget as budgets
 from ratekeeper.gate import Options
 from ratekeeper.providers import Request, Usage
 
@@ -238,7 +239,34 @@ def test_a_usage_that_cannot_be_is_booked_as_an_estimate_and_the_answer_is_there
     [entry] = keeper.costs.entries()
     assert (entry.outcome, entry.estimated) == ("answered", True)
     assert 200 < budget.spent()["tokens"] < 260
-    assert "told an impossible usage" in caplog.text
+    assert "told what cannot be booked" in caplog.text
+
+
+def test_tokens_of_a_kind_without_a_price_count_as_reserved_not_as_nothing():
+    budget = rk.Budget(usd="0.01")
+    keeper = keeper_of(budget, prices=None)
+    with keeper.gate("openai", "acct").call(request(0, model="text-embedding-3-small")) as call:
+        call.settle(Usage(5, 3))
+    assert budget.spent()["usd"] > 0
+    assert keeper.costs.total().unpriced_tokens == 8
+
+
+def test_a_fee_for_each_request_counts_without_tokens_too():
+    budget = rk.Budget(usd=1)
+    keeper = keeper_of(budget, prices={MODEL: {"input": 0, "output": 0, "request": "0.5"}})
+    for _ in range(2):
+        spend(keeper, Usage(0, 0))
+    with pytest.raises(rk.BudgetExceededError):
+        spend(keeper, Usage(0, 0))
+
+
+def test_what_cannot_be_booked_does_not_cost_the_caller_the_answer(caplog):
+    keeper = keeper_of(rk.Budget(tokens=1000))
+    with rk.tags(job="\ud800"):
+        spend(keeper)
+    assert "could not be booked" in caplog.text
+    [row] = keeper.status()["budgets"]
+    assert (row["reserved"]["tokens"], row["spent"]["calls"]) == (0, 1)
 
 
 def test_an_unknown_price_is_an_error_under_a_budget_in_money_only():
@@ -263,8 +291,12 @@ def test_without_a_ceiling_the_models_own_is_reserved():
     keeper = keeper_of(budget, prices=None)
     with keeper.gate("openai", "acct").call(request(None)):
         assert 16_384 <= budget.status()[0]["reserved"]["tokens"] < 17_000
-    with keeper.gate("openai", "acct").call(request(None, model="nobody-knows-me")):
-        assert budget.status()[0]["reserved"]["tokens"] >= booking._UNKNOWN_OUTPUT
+    own = keeper_of(budget, prices={MODEL: {"input": 1, "output": 1}})
+    with own.gate("openai", "acct").call(request(None)):
+        assert budget.status()[0]["reserved"]["tokens"] >= 16_384
+    with pytest.raises(rk.ConfigError, match="nobody knows how much 'nobody-knows-me'") as caught:
+        spend(keeper, max_tokens=None, model="nobody-knows-me")
+    assert caught.value.field == "max_tokens"
 
 
 # --- whose ----------------------------------------------------------------------------------------------------
@@ -313,7 +345,7 @@ def test_the_tenant_and_the_agent_that_an_object_was_wrapped_for_are_tags_too():
 def wall(monkeypatch):
     """The wall clock of budgets, to be set."""
     moment = [1_790_000_000.0]
-    for module in (booking, claim):
+    for module in (booking, claim, budgets):
         monkeypatch.setattr(module, "time", lambda: moment[0])
     return moment
 
@@ -330,6 +362,16 @@ def test_a_daily_budget_begins_anew_at_midnight_of_its_zone(wall):
         spend(keeper)
     wall[0] = resets_at
     spend(keeper)
+
+
+def test_what_a_day_has_spent_is_not_told_of_the_next(wall):
+    budget = rk.Budget(calls=5, per="day", by="tenant")
+    keeper = keeper_of(budget)
+    with rk.tags(tenant="acme"):
+        spend(keeper)
+    wall[0] += 86_400
+    assert budget.spent(tenant="acme")["calls"] == 0
+    assert budget.status()[0]["spent"]["calls"] == 0
 
 
 def test_a_clock_that_jumps_over_midnight_and_back_gives_no_second_budget(wall):
@@ -351,6 +393,26 @@ def test_seconds_stop_a_job_and_a_wait_in_the_queue_ends_with_them(monkeypatch):
         with pytest.raises(rk.BudgetExceededError, match=r"0.05 s is used up.*of 0.05 seconds") as caught:
             spend(keeper)
     assert caught.value.measure == "seconds"
+
+
+def test_no_call_starts_after_the_time_of_its_job_however_it_has_waited():
+    budget = rk.Budget(tokens=400)
+    keeper = keeper_of(budget, quota=rk.Quota(concurrency=1))
+    gate = keeper.gate("openai", "acct")
+    holder = rk.Keeper(budgets=budget, prices=PRICES).gate("openai", "acct").call(request(300))
+    holder.__enter__()
+    busy = gate.call(request(10))
+    busy.__enter__()
+
+    def leave():
+        holder.settle(Usage(1, 1))
+        threading.Event().wait(0.3)
+        busy.settle(Usage(1, 1))
+
+    with rk.Job("short", [rk.Budget(seconds=0.2)]):
+        threading.Timer(0.15, leave).start()
+        with pytest.raises((rk.BudgetExceededError, rk.QuotaExceededError)), gate.call(request(300)):
+            pass
 
 
 # --- hooks and raising -----------------------------------------------------------------------------------------

@@ -105,3 +105,14 @@ def test_carried_keeps_name_arguments_and_result():
         return one + two
 
     assert (add(1, two=2), add.__name__, add.__doc__) == (3, "add", "Adds.")
+
+
+def test_a_job_is_entered_once_and_has_budgets_for_all_of_it(keeper):
+    job = rk.Job("once")
+    with job, pytest.raises(RuntimeError, match="entered before"), job:
+        pass
+    spend(keeper)  # nothing is left in force
+    assert job.summary.calls == 0
+    for settings in ({"by": "agent"}, {"tags": {"agent": "writer"}}):
+        with pytest.raises(rk.ConfigError, match="for the whole job"):
+            rk.Job("partial", [rk.Budget(calls=1, **settings)])

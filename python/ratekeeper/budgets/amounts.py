@@ -5,7 +5,7 @@ Owns the exact conversion in both directions.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 
 from ratekeeper import checks
 
@@ -29,7 +29,8 @@ def pico_of(value: object, field: str) -> int:
         checks.fail(field, _EXPECTED, value)
     if not amount.is_finite() or not 0 <= amount <= _MOST_USD:
         checks.fail(field, _EXPECTED, value)
-    pico = amount * PICO
+    # Whatever precision the program works with.
+    pico = Context(prec=60).multiply(amount, Decimal(PICO))
     if pico != int(pico):
         checks.fail(field, _EXPECTED, value)
     return int(pico)

@@ -12,6 +12,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from ratekeeper.errors import ConfigError
+from ratekeeper.prices import default
 from ratekeeper.providers.usage import Usage
 
 from .context import MONEY, SIZE, TIME, in_force
@@ -33,8 +34,6 @@ _log = logging.getLogger("ratekeeper")
 
 #: Tokens of a message or a tool around what it says, more than any provider takes.
 _AROUND = 16
-#: Output tokens of a call that names no ceiling, to a model whose own is unknown; or what was seen, if that is more.
-_UNKNOWN_OUTPUT = 4096
 _CHARACTERS_PER_TOKEN = 4
 
 
@@ -118,8 +117,15 @@ class Booking:
         self._attempt += 1
 
     def started(self) -> None:
-        """The attempt goes out."""
+        """The attempt goes out.
+
+        Raises:
+            BudgetExceededError: The time of a budget has ended while the call waited.
+        """
         self._began = monotonic()
+        for purse in self._purses:
+            if purse.counts & TIME and (purse.left or 0.0) <= 0:
+                _claims().refuse(purse, "seconds")
 
     def freed(self) -> None:
         """Nothing was sent."""
@@ -149,12 +155,17 @@ class Booking:
         if usage is not None:
             try:
                 self._book(outcome, usage, waited, ends=ends, estimated=False)
-            except ConfigError as error:  # counts that cannot be; the answer is there all the same
-                _log.warning("%s told an impossible usage (%s): an estimate is booked", self._scope, error)
+            except (ConfigError, UnicodeError) as error:  # what cannot be; the answer is there all the same
+                _log.warning("%s told what cannot be booked (%s): an estimate is", self._scope, error)
             else:
                 return True
         estimate = Usage(self._sizes.input_tokens, self._sizes.output_tokens)
-        self._book(outcome, estimate, waited, ends=ends, estimated=True)
+        try:
+            self._book(outcome, estimate, waited, ends=ends, estimated=True)
+        except Exception:  # noqa: BLE001 (the answer is there and belongs to the caller)
+            _log.exception("a call of %s could not be booked", self._scope)
+            if self._hold is not None:
+                self._settle(*self._hold.reserved)
         return False
 
     def _book(self, outcome: Outcome, usage: Usage, waited: float, *, ends: bool, estimated: bool) -> None:
@@ -164,8 +175,9 @@ class Booking:
             ConfigError: The usage cannot be.
         """
         model, tokens = self._request.model, usage.input_tokens + usage.output_tokens
-        cost = self._till.prices.cost(usage, model, self._provider) if tokens else None
-        pico = 0 if not tokens else None if cost is None else cost.pico_usd
+        is_asked = tokens or outcome == "answered"  # some charge each request
+        cost = self._till.prices.cost(usage, model, self._provider) if is_asked else None
+        pico = cost.pico_usd if cost is not None else None if tokens else 0
         self._till.costs.book(
             usage,
             pico,
@@ -179,13 +191,14 @@ class Booking:
             attempt=self._attempt,
             estimated=estimated,
         )
-        if self._hold is not None:
-            # What nobody knows may have been all that was reserved.
-            held = self._hold.reserved
-            self._settle(held[0] if estimated else pico or 0, held[1] if estimated else tokens, held[2])
         if self._jobs:
             is_failure = ends and outcome in ("failed", "refused")
             self._sum_up(usage, pico, waited, is_failure=is_failure, estimated=estimated)
+        if self._hold is not None:
+            # What nobody knows may have been all that was reserved.
+            held = self._hold.reserved
+            is_unknown = estimated or pico is None
+            self._settle(held[0] if is_unknown else pico or 0, held[1] if estimated else tokens, held[2])
 
     def _sum_up(
         self, counted: Usage, pico: int | None, waited: float, *, is_failure: bool, estimated: bool
@@ -241,15 +254,28 @@ class Booking:
         estimate = max(self._sizes.input_tokens, self._sizes.prompt_quarter)
         content = self._request.content
         around = _AROUND * (len(content) if isinstance(content, list | tuple) else 1)
-        if (content if isinstance(content, str) else self._request.text).isascii():
+        text = content if isinstance(content, str) else self._request.text
+        if text.isascii() and (not self._request.tools or str(self._request.tools).isascii()):
             return min(2 * estimate, _CHARACTERS_PER_TOKEN * self._sizes.prompt_quarter) + around
         return 3 * estimate + around
 
     def _most_output(self) -> int:
+        """The ceiling that the request names, or else the model's own.
+
+        Raises:
+            ConfigError: Nobody knows that.
+        """
         ceiling = self._request.output_ceiling
         if ceiling is not None:
             return ceiling
-        known = self._till.prices.max_output(self._request.model, self._provider)
-        if known is not None:
-            return known * max(self._request.n, 1)
-        return max(self._sizes.output_tokens, _UNKNOWN_OUTPUT * max(self._request.n, 1))
+        model = self._request.model
+        known = self._till.prices.max_output(model, self._provider) or default().max_output(
+            model, self._provider
+        )
+        if known is None:
+            raise ConfigError(
+                f"nobody knows how much {model!r} ({self._provider}) may answer, and a budget in USD or tokens is in force; "
+                "expected max_tokens at the call, or max_output in Keeper(prices=...); nothing was sent",
+                field="max_tokens",
+            )
+        return known * max(self._request.n, 1)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -214,6 +214,13 @@ class Budget:
         self._all.add(purse)
         return purse
 
+    def _now(self, purse: Purse) -> Purse:
+        """The purse in the window of now."""
+        window = purse.state()["window"]
+        if window is not None and time() >= window[1]:
+            self.turn(purse, time())
+        return purse
+
     def turn(self, purse: Purse, now: float) -> None:
         """Begins the window of `now`."""
         if self.per is not None:
@@ -222,12 +229,12 @@ class Budget:
 
     def status(self) -> list[dict[str, Any]]:
         """What each purse holds; JSON-able."""
-        return [{"budget": str(self), **described(purse)} for purse in list(self._purses.values())]
+        return [{"budget": str(self), **described(self._now(purse))} for purse in list(self._purses.values())]
 
     def spent(self, **tags: str) -> dict[str, Decimal | int]:
         """What is used under these tags: ``usd``, ``tokens`` and ``calls``; zeros where nothing was."""
         purse = self._purses.get(tuple(tags.get(name, "") for name in self.by))
-        usd, tokens, calls = (0, 0, 0) if purse is None else purse.state()["spent"]
+        usd, tokens, calls = (0, 0, 0) if purse is None else self._now(purse).state()["spent"]
         return {"usd": usd_of(usd), "tokens": tokens, "calls": calls}
 
     def __str__(self) -> str:

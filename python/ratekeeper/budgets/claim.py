@@ -48,6 +48,9 @@ class Outlay(NamedTuple):
     calls: int
 
 
+_NOTHING = Outlay(0, 0, 0)
+
+
 def claim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | None) -> Hold:
     """Reserves in all purses, waiting on this thread while calls in flight hold what is missing.
 
@@ -71,7 +74,7 @@ def claim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | None) -> 
         if isinstance(again, Hold):
             return again
         if not freed.wait(max(until - monotonic(), 0.0)):
-            _refuse(*found, outlay, in_flight=True)
+            refuse(*found, outlay, in_flight=True)
     return found
 
 
@@ -102,7 +105,7 @@ async def aclaim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | No
         try:
             await asyncio.wait_for(freed.wait(), max(until - monotonic(), 0.0))
         except asyncio.TimeoutError:
-            _refuse(*found, outlay, in_flight=True)
+            refuse(*found, outlay, in_flight=True)
     return found
 
 
@@ -134,7 +137,7 @@ def _attempt(purses: tuple[Purse, ...], outlay: Outlay) -> Hold | tuple[Purse, s
     pico_usd, tokens, calls = outlay
     for purse in purses:
         if purse.counts & TIME and (purse.left or 0) <= 0:
-            _refuse(purse, "seconds", outlay)
+            refuse(purse, "seconds", outlay)
     while True:
         now = time()
         found = reserve(purses, pico_usd, tokens, calls, now)
@@ -143,13 +146,18 @@ def _attempt(purses: tuple[Purse, ...], outlay: Outlay) -> Hold | tuple[Purse, s
         place, why, measure = found
         purse = purses[place]
         if why == "exceeded":
-            _refuse(purse, measure, outlay)
+            refuse(purse, measure, outlay)
         if why == "waits":
             return purse, measure
         purse.budget.turn(purse, now)
 
 
-def _refuse(purse: Purse, measure: str, outlay: Outlay, *, in_flight: bool = False) -> NoReturn:
+def refuse(purse: Purse, measure: str, outlay: Outlay = _NOTHING, *, in_flight: bool = False) -> NoReturn:
+    """Says why a call is not sent.
+
+    Raises:
+        BudgetExceededError: Always.
+    """
     limit, spent = amounts(purse, measure)
     whose = ", ".join(f"{name}={value}" for name, value in purse.tags.items() if value)
     asked = {"usd": usd_of(outlay.pico_usd), "tokens": outlay.tokens, "calls": outlay.calls}

@@ -12,10 +12,11 @@ from decimal import Decimal
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from ratekeeper import forks
+from ratekeeper import checks, forks
+from ratekeeper.costs.spend import shown_usd
 from ratekeeper.tags import current, tags
 
-from .amounts import usd_of
+from .amounts import pico_of, usd_of
 from .context import in_force
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Summary:
         said = [
             f"{self.calls:,} call{'' if self.calls == 1 else 's'}",
             f"{self.tokens:,} tokens",
-            f"{self.usd.quantize(Decimal('0.0001')) if self.usd else Decimal(0)} USD",
+            f"{shown_usd(pico_of(self.usd, 'usd'))} USD",
             f"{self.waited:.1f} s waited",
         ]
         if self.unpriced_tokens:
@@ -80,7 +81,17 @@ class Job:
         purses: What it has of each budget.
     """
 
-    __slots__ = ("_before", "_budgets", "_name", "_on_end", "_sums", "_tags", "_waited", "purses")
+    __slots__ = (
+        "_before",
+        "_budgets",
+        "_is_entered",
+        "_name",
+        "_on_end",
+        "_sums",
+        "_tags",
+        "_waited",
+        "purses",
+    )
 
     def __init__(
         self,
@@ -90,10 +101,14 @@ class Job:
         on_end: Callable[[Summary], object] | None = None,
     ) -> None:
         self._name = name
+        for budget in budgets:
+            if budget.by or budget.tags:
+                checks.fail("budget", "one for the whole job: by= and tags= are for Keeper(budgets=)", budget)
         self._budgets = budgets
         self._on_end = on_end
         self._tags = tags(**(values or {}))
         self._before: tuple[Job, ...] = ()
+        self._is_entered = False
         self._sums = [0] * 7
         self._waited = 0.0
         self.purses: tuple[Purse, ...] = ()
@@ -113,6 +128,9 @@ class Job:
             self._waited += waited
 
     def __enter__(self) -> Job:
+        if self._is_entered:
+            raise RuntimeError(f"the job {self._name} was entered before: make a new one for each run")
+        self._is_entered = True
         self._tags.__enter__()
         now = time()
         self.purses = tuple(budget.job_purse(dict(current()), now) for budget in self._budgets)

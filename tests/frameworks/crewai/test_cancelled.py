@@ -23,8 +23,8 @@ WAITING = 50
 
 @pytest.fixture
 def keeper(books, provider):
-    """One call at a time, each of a second."""
-    provider.script(Reply(latency=1.0, times=None))
+    """One call at a time, each of a second and a half."""
+    provider.script(Reply(latency=1.5, times=None))
     return books.keeper(rk.Quota(concurrency=1))
 
 
@@ -47,9 +47,10 @@ def gives_up(until):
     """Starts one that is sent, and one that is cancelled in the queue: how long it took until its place was free."""
 
     async def main(begin):
-        first = asyncio.create_task(begin())
+        runs = begin(), begin()  # crews and clients are made now: some take a second
+        first = asyncio.create_task(runs[0])
         await until("in_flight", 1)
-        second = asyncio.create_task(begin())
+        second = asyncio.create_task(runs[1])
         await until("waiting", 1)
         second.cancel()
         freed = await until("waiting", 0)
