@@ -213,6 +213,12 @@ impl Purse {
         self.spent.add(taken);
     }
 
+    /// Forgets what is reserved: in a forked child, the calls in flight are the parent's.
+    pub fn forget_reserved(&mut self) {
+        self.turn += 1;
+        self.reserved = Outlay::default();
+    }
+
     /// Begins a window. A later one begins with nothing spent; a clock that was set back takes along what is spent.
     pub fn begin(&mut self, window: Window) {
         if window.start >= self.window.end || self.window == Window::EVER {

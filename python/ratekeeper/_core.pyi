@@ -704,6 +704,8 @@ class Purse:
         """
     def charge(self, pico_usd: int = 0, tokens: int = 0, calls: int = 0) -> None:
         """Adds what was taken without a reservation."""
+    def forget_reserved(self) -> None:
+        """Forgets what is reserved: in a forked child, the calls in flight are the parent's."""
     def state(self) -> dict[str, Any]:
         """``limit``, ``spent`` and ``reserved`` as (pico-USD, tokens, calls), and ``window`` as (start, end) or None."""
 

@@ -44,6 +44,11 @@ impl Purse {
         self.0.lock().charge(Outlay { pico_usd, tokens, calls });
     }
 
+    /// Forgets what is reserved; for a forked child.
+    fn forget_reserved(&self) {
+        self.0.lock().forget_reserved();
+    }
+
     /// Ceilings, what is spent and reserved, and the end of the window, by name.
     fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let purse = self.0.lock().clone();

@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import os
 import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -145,6 +148,44 @@ def test_a_thread_that_waits_goes_on_when_another_has_settled():
     thread.join(10)
     assert not thread.is_alive()
     assert budget.spent()["tokens"] == 32
+
+
+def test_those_who_wait_are_served_in_their_order_and_a_large_call_is_not_passed():
+    budget = rk.Budget(tokens=1000)
+    gate = keeper_of(budget).gate("openai", "acct", Options(timeout=10))
+    order = []
+
+    async def ask(name, size):
+        async with gate.call(request(size)) as call:
+            order.append(name)
+            await asyncio.sleep(0.005)
+            call.settle(Usage(0, 0))
+
+    async def main():
+        first = asyncio.create_task(ask("first", 600))
+        await asyncio.sleep(0)
+        waiting = []
+        for number in range(6):
+            waiting.append(asyncio.create_task(ask(number, 800 if number == 2 else 500)))
+            await asyncio.sleep(0.001)
+        await asyncio.gather(first, *waiting)
+
+    asyncio.run(main())
+    assert order == ["first", *range(6)]
+
+
+def test_a_new_window_has_room_while_a_call_of_the_last_one_is_in_flight(monkeypatch):
+    real = time.time()
+    skew = [0.0]
+    for module in (booking, claim, budgets):
+        monkeypatch.setattr(module, "time", lambda: real + skew[0])
+    keeper = keeper_of(rk.Budget(calls=1, per="day"))
+    gate = keeper.gate("openai", "acct", Options(timeout=0.1))
+    with gate.call(request(10)) as call:
+        skew[0] = 86_400
+        with gate.call(request(10)) as other:
+            other.settle(Usage(1, 1))
+        call.settle(Usage(1, 1))
 
 
 @pytest.mark.parametrize("way", ["thread", "task"])
@@ -297,6 +338,20 @@ def test_without_a_ceiling_the_models_own_is_reserved():
     with pytest.raises(rk.ConfigError, match="nobody knows how much 'nobody-knows-me'") as caught:
         spend(keeper, max_tokens=None, model="nobody-knows-me")
     assert caught.value.field == "max_tokens"
+
+
+def test_a_forked_child_does_not_wait_for_the_calls_of_its_parent():
+    keeper = keeper_of(rk.Budget(tokens=400))
+    gate = keeper.gate("openai", "acct", Options(timeout=1))
+    with gate.call(request(300)) as call:
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException), gate.call(request(300)) as other:
+                other.settle(Usage(1, 1))
+                os._exit(0)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        call.settle(Usage(1, 1))
 
 
 # --- whose ----------------------------------------------------------------------------------------------------

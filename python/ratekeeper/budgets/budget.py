@@ -6,6 +6,7 @@ Owns the checks of what is said, and the texts. May not wait.
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,19 @@ _CROWDED = MOST_PURSES // 2
 
 #: Held while a purse is made.
 _making = forks.lock()
+
+
+#: Every purse of this process.
+_purses: WeakSet[Purse] = WeakSet()
+
+
+def _forget_the_parents_calls() -> None:
+    for purse in _purses:
+        purse.forget_reserved()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_the_parents_calls)
 
 
 @dataclass(frozen=True)
@@ -212,6 +226,7 @@ class Budget:
         )
         self.turn(purse, now)
         self._all.add(purse)
+        _purses.add(purse)
         return purse
 
     def _now(self, purse: Purse) -> Purse:

@@ -9,9 +9,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from time import monotonic, time
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from ratekeeper import forks
 from ratekeeper._core import Hold, reserve
@@ -22,22 +23,11 @@ from .amounts import usd_of
 from .budget import BudgetEvent, Purse
 from .context import TIME
 
-if TYPE_CHECKING:
-    import asyncio
-
 _log = logging.getLogger("ratekeeper")
 
 #: Seconds to wait for what calls in flight will not use. A call that waits for a stream which its own code holds open would
 #: wait for ever.
 PATIENCE = 60.0
-
-#: Told when anything is settled, in order of arrival.
-_waiting: list[Callable[[], None]] = []
-#: Held while that list changes.
-_telling = forks.lock()
-if hasattr(os, "register_at_fork"):
-    # Those who wait in the parent are told there.
-    os.register_at_fork(after_in_child=_waiting.clear)
 
 
 class Outlay(NamedTuple):
@@ -51,6 +41,33 @@ class Outlay(NamedTuple):
 _NOTHING = Outlay(0, 0, 0)
 
 
+class _Waiter:
+    """Somebody in the line for budget.
+
+    Attributes:
+        hold: What was reserved for it; None while it waits, and for one that has to look itself.
+        is_called: Whether it has left the line.
+    """
+
+    __slots__ = ("hold", "is_called", "outlay", "purses", "tell")
+
+    def __init__(self, purses: tuple[Purse, ...], outlay: Outlay, tell: Callable[[], None]) -> None:
+        self.purses = purses
+        self.outlay = outlay
+        self.tell = tell
+        self.hold: Hold | None = None
+        self.is_called = False
+
+
+#: Those who wait for what calls in flight leave, in order of arrival: nobody passes another who waits for the same purse.
+_line: list[_Waiter] = []
+#: Held while that list changes.
+_changing = forks.lock()
+if hasattr(os, "register_at_fork"):
+    # Those who wait in the parent are told there.
+    os.register_at_fork(after_in_child=_line.clear)
+
+
 def claim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | None) -> Hold:
     """Reserves in all purses, waiting on this thread while calls in flight hold what is missing.
 
@@ -58,23 +75,23 @@ def claim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | None) -> 
         BudgetExceededError: One of them has no room, whatever calls in flight leave.
         EventLoopBlockedError: It would have to wait, on the thread of a running event loop.
     """
-    found = _attempt(purses, outlay)
-    if isinstance(found, Hold):
+    found = _straight(purses, outlay)
+    if found is not None:
         return found
-    until = monotonic() + min(PATIENCE, PATIENCE if patience is None else patience)
-    while not isinstance(found := _attempt(purses, outlay), Hold):
-        if runs_loop():
-            raise EventLoopBlockedError(
-                "this call has to wait for budget that calls in flight hold, and waiting here would stop the event loop "
-                "that runs on this thread: use the framework's async methods"
-            )
-        freed = threading.Event()
-        _wait(freed.set)
-        again = _attempt(purses, outlay)
-        if isinstance(again, Hold):
-            return again
-        if not freed.wait(max(until - monotonic(), 0.0)):
-            refuse(*found, outlay, in_flight=True)
+    if runs_loop():
+        raise EventLoopBlockedError(
+            "this call has to wait for budget that calls in flight hold, and waiting here would stop the event loop "
+            "that runs on this thread: use the framework's async methods"
+        )
+    freed = threading.Event()
+    waiter, until = _join(purses, outlay, freed.set), _until(patience)
+    try:
+        while (found := _look_after(waiter, until)) is None:
+            freed.wait(_nap(waiter, until))
+            freed.clear()
+    except BaseException:
+        _leave(waiter)
+        raise
     return found
 
 
@@ -84,72 +101,146 @@ async def aclaim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | No
     Raises:
         BudgetExceededError: As of `claim`.
     """
-    found = _attempt(purses, outlay)
-    if isinstance(found, Hold):
+    found = _straight(purses, outlay)
+    if found is not None:
         return found
     import asyncio  # noqa: PLC0415 (takes longer to import than all of this package)
 
-    until = monotonic() + min(PATIENCE, PATIENCE if patience is None else patience)
-    while not isinstance(found := _attempt(purses, outlay), Hold):
-        loop = asyncio.get_running_loop()
-        freed = asyncio.Event()
+    loop, freed = asyncio.get_running_loop(), asyncio.Event()
 
-        def tell(loop: asyncio.AbstractEventLoop = loop, freed: asyncio.Event = freed) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(freed.set)
+    def tell() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(freed.set)
 
-        _wait(tell)
-        again = _attempt(purses, outlay)
-        if isinstance(again, Hold):
-            return again
-        try:
-            await asyncio.wait_for(freed.wait(), max(until - monotonic(), 0.0))
-        except asyncio.TimeoutError:
-            refuse(*found, outlay, in_flight=True)
+    waiter, until = _join(purses, outlay, tell), _until(patience)
+    try:
+        while (found := _look_after(waiter, until)) is None:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(freed.wait(), _nap(waiter, until))
+            freed.clear()
+    except BaseException:
+        _leave(waiter)
+        raise
     return found
+
+
+def _straight(purses: tuple[Purse, ...], outlay: Outlay) -> Hold | None:
+    """The hold, if nobody waits for one of these purses."""
+    found = _attempt(purses, outlay)
+    if not isinstance(found, Hold):
+        return None
+    if _line and any(purse in waiter.purses for waiter in _line[:] for purse in purses):
+        found.settle(0, 0, 0)
+        return None
+    return found
+
+
+def _join(purses: tuple[Purse, ...], outlay: Outlay, tell: Callable[[], None]) -> _Waiter:
+    waiter = _Waiter(purses, outlay, tell)
+    with _changing:
+        _line.append(waiter)
+    wake()
+    return waiter
+
+
+def _leave(waiter: _Waiter) -> None:
+    """Lets the next ones through, with what was reserved for this one meanwhile."""
+    with _changing:
+        if not waiter.is_called:
+            _line.remove(waiter)
+            waiter.is_called = True
+    if waiter.hold is not None:
+        waiter.hold.settle(0, 0, 0)
+        waiter.hold = None
+    wake()
+
+
+def _look_after(waiter: _Waiter, until: float) -> Hold | None:
+    """What was reserved for a waiter; None while it has to wait on.
+
+    Raises:
+        BudgetExceededError: It has waited long enough, or for nothing.
+    """
+    if waiter.hold is not None:
+        return waiter.hold
+    if not waiter.is_called and monotonic() < until:
+        return None
+    _leave(waiter)
+    found = _attempt(waiter.purses, waiter.outlay)
+    if not isinstance(found, Hold):
+        refuse(*found, waiter.outlay, in_flight=True)
+    return found
+
+
+def _until(patience: float | None) -> float:
+    return monotonic() + min(PATIENCE, PATIENCE if patience is None else patience)
+
+
+def _nap(waiter: _Waiter, until: float) -> float:
+    """Seconds until a waiter looks by itself: at the end of its patience, or of a window."""
+    windows = (purse.state()["window"] for purse in waiter.purses)
+    ends: list[float] = [window[1] - time() for window in windows if window is not None]
+    return max(min([until - monotonic(), *(end for end in ends if end > 0)]), 0.0)
 
 
 def settle(hold: Hold, purses: tuple[Purse, ...], pico_usd: int, tokens: int, calls: int) -> None:
     """Replaces what was reserved by what was taken, and says what has come near its end."""
     warned = hold.settle(pico_usd, tokens, calls)
-    if _waiting:
+    if _line:
         wake()
     for place in warned or ():
         _warn(purses[place])
 
 
-def _wait(tell: Callable[[], None]) -> None:
-    with _telling:
-        _waiting.append(tell)
-
-
 def wake() -> None:
-    """Has all who wait look again."""
-    with _telling:
-        waiting = _waiting[:]
-        _waiting.clear()
-    for tell in waiting:
-        tell()
+    """Gives those who wait what there is room for now, in their order."""
+    called, busy = [], set[Purse]()
+    with _changing:
+        for waiter in _line[:]:
+            if not busy.isdisjoint(waiter.purses):
+                continue
+            found = _look(waiter.purses, waiter.outlay)
+            if not isinstance(found, Hold) and found[1] == "waits":
+                busy.update(waiter.purses)
+                continue
+            waiter.hold = found if isinstance(found, Hold) else None
+            waiter.is_called = True
+            _line.remove(waiter)
+            called.append(waiter)
+    for waiter in called:
+        waiter.tell()
 
 
 def _attempt(purses: tuple[Purse, ...], outlay: Outlay) -> Hold | tuple[Purse, str]:
-    """The hold, or what is held by calls in flight and by which measure."""
-    pico_usd, tokens, calls = outlay
+    """The hold, or what is held by calls in flight and by which measure.
+
+    Raises:
+        BudgetExceededError: There is no room, whatever they leave.
+    """
     for purse in purses:
         if purse.counts & TIME and (purse.left or 0) <= 0:
             refuse(purse, "seconds", outlay)
+    found = _look(purses, outlay)
+    if isinstance(found, Hold):
+        return found
+    purse, why, measure = found
+    if why == "exceeded":
+        refuse(purse, measure, outlay)
+    return purse, measure
+
+
+def _look(purses: tuple[Purse, ...], outlay: Outlay) -> Hold | tuple[Purse, str, str]:
+    """The hold, or the purse without room, why, and by which measure."""
+    pico_usd, tokens, calls = outlay
     while True:
         now = time()
         found = reserve(purses, pico_usd, tokens, calls, now)
         if isinstance(found, Hold):
             return found
         place, why, measure = found
-        purse = purses[place]
-        if why == "exceeded":
-            refuse(purse, measure, outlay)
-        if why == "waits":
-            return purse, measure
-        purse.budget.turn(purse, now)
+        if why != "turns":
+            return purses[place], why, measure
+        purses[place].budget.turn(purses[place], now)
 
 
 def refuse(purse: Purse, measure: str, outlay: Outlay = _NOTHING, *, in_flight: bool = False) -> NoReturn:
