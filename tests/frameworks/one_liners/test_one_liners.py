@@ -86,3 +86,5 @@ def test_what_the_readme_says_to_write_puts_a_real_call_under_the_keeper(code, p
     program["made"] = eval(code, program)
     eval(call, program)
     books.agree_in_tokens(1)
+    if hasattr(program["made"], "aclose"):
+        program["run"](program["made"].aclose())
