@@ -18,6 +18,7 @@
 //! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`].
 
 pub mod bucket;
+mod bytes;
 pub mod clock;
 pub mod error;
 pub mod estimate;

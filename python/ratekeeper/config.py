@@ -5,6 +5,7 @@ Owns the file's format. Reads nothing but the file and the environment it is giv
 The file's tables have the names of the Keeper's arguments::
 
     headroom = 0.25                # seconds; also lease_ttl, timeout, slow_wait, name
+    store = "sqlite:///var/lib/myapp/quota.db"  # one quota for all processes of a host
 
     [quota]                        # the default of every scope
     rpm = 500
@@ -33,7 +34,7 @@ The file's tables have the names of the Keeper's arguments::
     jitter = "full"
 
 Environment: RATEKEEPER_CONFIG names the file; RATEKEEPER_RPM, RATEKEEPER_TPM, RATEKEEPER_CONCURRENCY and so
-on set single keys of [quota]; RATEKEEPER_HEADROOM, _LEASE_TTL, _TIMEOUT and _SLOW_WAIT the rest. The
+on set single keys of [quota]; RATEKEEPER_HEADROOM, _LEASE_TTL, _TIMEOUT, _SLOW_WAIT and _STORE the rest. The
 environment wins over the file.
 """
 
@@ -75,6 +76,7 @@ class Settings(TypedDict, total=False):
     timeout: float
     slow_wait: float
     retry: RetryPolicy | None
+    store: str
 
 
 def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -194,6 +196,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "timeout": checks.seconds,
     "slow_wait": checks.seconds,
     "retry": _retry,
+    "store": checks.text,
 }
 
 
@@ -236,6 +239,8 @@ def _overlay(document: dict[str, Any], environ: Mapping[str, str]) -> None:
             document[key] = checks.seconds(
                 _number(value, float), _PREFIX + key.upper(), zero=key == "headroom"
             )
+    if environ.get(f"{_PREFIX}STORE"):
+        document["store"] = environ[f"{_PREFIX}STORE"]
 
 
 def _number(value: str, kind: Callable[[str], float]) -> object:
@@ -251,7 +256,7 @@ def _refuse_misspelt(environ: Mapping[str, str]) -> None:
 
     Others are left alone: Kubernetes sets RATEKEEPER_PORT and the like for a service of that name.
     """
-    ours = [key.upper() for key in (*RATES, "concurrency", "config", *_SECONDS)]
+    ours = [key.upper() for key in (*RATES, "concurrency", "config", "store", *_SECONDS)]
     for name in environ:
         suffix = name.removeprefix(_PREFIX)
         if name.startswith(_PREFIX) and suffix not in ours:
