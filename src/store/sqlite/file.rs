@@ -303,6 +303,9 @@ fn explain(path: &Path, error: &rusqlite::Error) -> String {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another process has not let go of it for ten seconds".to_owned()
         }
+        Some(ErrorCode::SystemIoFailure) => {
+            format!("the disk cannot be read or written: is it full, or {folder} a network file system? ({error})")
+        }
         _ => error.to_string(),
     }
 }
