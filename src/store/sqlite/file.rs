@@ -304,7 +304,9 @@ fn explain(path: &Path, error: &rusqlite::Error) -> String {
             "another process has not let go of it for ten seconds".to_owned()
         }
         Some(ErrorCode::SystemIoFailure) => {
-            format!("the disk cannot be read or written: is it full, or {folder} a network file system? ({error})")
+            format!(
+                "the disk cannot be read or written: is it full, or {folder} a network file system? ({error})"
+            )
         }
         _ => error.to_string(),
     }
