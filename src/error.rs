@@ -30,8 +30,15 @@ pub enum Error {
     NeverFits(Misfit),
     /// The lease is over: used a second time, or after it had expired.
     LeaseEnded(Ended),
-    /// What is kept in a file or shared with others cannot be reached.
+    /// What is kept in a file cannot be reached.
     Store {
+        /// The file.
+        store: String,
+        /// Why, and what to do.
+        what: String,
+    },
+    /// What processes share cannot be reached.
+    Shared {
         /// Where it is.
         store: String,
         /// Why, and what to do.
@@ -97,7 +104,8 @@ impl fmt::Display for Error {
             Self::LeaseEnded(Ended::Over) => {
                 f.write_str("this lease is over: it was settled, released or closed before")
             }
-            Self::Store { store, what } => write!(f, "{store}: {what}"),
+            Self::Store { store, what } => write!(f, "the ledger {store}: {what}"),
+            Self::Shared { store, what } => write!(f, "the store {store}: {what}"),
             Self::LeaseEnded(Ended::Expired) => f.write_str(
                 "this lease has expired and its permit was given away: renew() it during long calls, or raise lease_ttl",
             ),

@@ -16,7 +16,6 @@ use super::stores;
 use super::threads::Parked;
 use crate::clock::Time;
 use crate::error::Result;
-use crate::store;
 
 /// How often this process is the child of a fork.
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -163,11 +162,6 @@ pub(super) fn forks() -> u64 {
 }
 
 #[pyfunction]
-fn _before_fork() {
-    store::before_fork();
-}
-
-#[pyfunction]
 fn _after_fork_in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
@@ -177,7 +171,6 @@ pub(super) fn forget_parent_after_fork(py: Python<'_>) -> PyResult<()> {
     let os = py.import(intern!(py, "os"))?;
     if let Some(register) = os.getattr_opt(intern!(py, "register_at_fork"))? {
         let arguments = PyDict::new(py);
-        arguments.set_item("before", wrap_pyfunction!(_before_fork, py)?)?;
         arguments.set_item("after_in_child", wrap_pyfunction!(_after_fork_in_child, py)?)?;
         register.call((), Some(&arguments))?;
     }

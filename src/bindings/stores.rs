@@ -85,7 +85,26 @@ fn leave_stores(py: Python<'_>) -> PyResult<()> {
     store::leave_all().map_err(|error| raise(py, error))
 }
 
+extern "C" fn close_stores() {
+    store::before_fork();
+}
+
+/// Has the system close all stores in the moment before a fork.
+///
+/// `os.register_at_fork` is too soon: what runs after it, such as the lock of `logging`, may let go of the interpreter, and another
+/// thread opens a store again.
+#[allow(unsafe_code)]
+fn close_before_forks() -> PyResult<()> {
+    // SAFETY: the handler lives as long as the process, for a module with native code is never unloaded. It takes locks that are
+    // never held across a fork by the thread that forks, and does not unwind.
+    match unsafe { libc::pthread_atfork(Some(close_stores), None, None) } {
+        0 => Ok(()),
+        code => Err(std::io::Error::from_raw_os_error(code).into()),
+    }
+}
+
 pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    close_before_forks()?;
     module.add_function(wrap_pyfunction!(check_store, module)?)?;
     module.add_function(wrap_pyfunction!(pulse_stores, module)?)?;
     module.add_function(wrap_pyfunction!(leave_stores, module)?)

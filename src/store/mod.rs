@@ -107,7 +107,7 @@ pub trait Store: Send + Sync {
     /// Makes the scope of that name known, or sets its quota anew; what is used stays used.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::error::Error::Store), here and below, if the state cannot be reached: then nothing is changed.
+    /// [`Error::Shared`](crate::error::Error::Shared), here and below, if the state cannot be reached: then nothing is changed.
     fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId>;
 
     /// Starts a scope without any limits with few calls at once, until something is known.

@@ -183,7 +183,7 @@ fn what_is_used_outlives_all_processes() {
 /// What is said of a file that cannot be a store.
 fn refused(path: &FilePath) -> String {
     match SqliteStore::open(path, Duration::from_secs(10), None) {
-        Err(Error::Store { what, .. }) => what,
+        Err(Error::Shared { what, .. }) => what,
         other => panic!("expected a refusal, got {:?}", other.map(drop)),
     }
 }

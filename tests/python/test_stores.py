@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def forked(work):
             signal.alarm(60)
             work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
+            raise
         finally:
             os._exit(code)
     return pid

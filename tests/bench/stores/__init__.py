@@ -61,10 +61,9 @@ def _run(what: str, shares: list[int], bound: float, quick: bool) -> Iterator[Fi
     yield at_most("  failed", sum(r["failed"] for r in results), 0, "{:d}")
     yield at_most("  429s", seen.refused, _MOST_REFUSED, "{:d}")
     if min(shares):
-        half = [r["by_half_time"] for r in results]
-        yield at_most(
-            "  answered by half time, most of least", max(half) / max(1, min(half)), _FAIR, "{:.2f}"
-        )
+        answered = [r["while_all_wait"] for r in results]
+        unfair = max(answered) / max(1, min(answered))
+        yield at_most("  answered while all wait, most of least", unfair, _FAIR, "{:.2f}")
 
 
 def _store(folder: str) -> str:
