@@ -135,14 +135,19 @@ impl Hub {
     /// In the child of a fork: who waits and what is held are the parent's, and stay behind.
     pub(super) fn leave_parent_behind(&self, py: Python<'_>) {
         if self.forks.load(Ordering::Relaxed) != forks() {
-            self.forks.store(forks(), Ordering::Relaxed);
-            let waiters = self.engine.forget();
-            let drivers = std::mem::take(&mut *self.drivers.lock());
-            let parked = std::mem::take(&mut *self.parked.lock());
-            drop((waiters, drivers, parked));
-            if self.is_shared {
-                stores::keep_pulse(py);
-            }
+            self.start_anew(py);
+        }
+    }
+
+    #[cold]
+    fn start_anew(&self, py: Python<'_>) {
+        self.forks.store(forks(), Ordering::Relaxed);
+        let waiters = self.engine.forget();
+        let drivers = std::mem::take(&mut *self.drivers.lock());
+        let parked = std::mem::take(&mut *self.parked.lock());
+        drop((waiters, drivers, parked));
+        if self.is_shared {
+            stores::keep_pulse(py);
         }
     }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ratekeeper::clock::{Clock, ManualClock};
+use ratekeeper::clock::{Clock, ManualClock, Time};
 use ratekeeper::error::{Ended, Error};
-use ratekeeper::quota::Quota;
+use ratekeeper::quota::{Amounts, Dimension, Limit, Quota};
 use ratekeeper::scope::Path;
 use ratekeeper::store::{Decision, LeaseId, MemoryStore, SqliteStore, Store};
 use rusqlite::Connection;
 
+use crate::bucket::keeps_to;
 use crate::world::{quota, tokens};
 
 /// A file that is not there yet.
@@ -249,4 +250,66 @@ fn a_file_decides_as_memory_does() {
         let [one, other] = [0, 1].map(|i| stores[i].status(paths[i].scopes()[0]).unwrap());
         assert_eq!(one, other);
     }
+}
+
+#[test]
+fn six_processes_that_come_wait_and_die_never_have_more_than_one_quota() {
+    let limit = Limit::new(Dimension::Tokens, 900, Duration::from_secs(10), Some(600)).unwrap();
+    for seed in 1..=40 {
+        let charges = six_processes(seed, limit);
+        assert!(charges.len() > 50 && keeps_to(&limit, &charges), "seed {seed}");
+    }
+}
+
+/// What was granted to six processes that ask, settle, wait and are killed as numbers from a seed have it.
+fn six_processes(seed: u64, limit: Limit) -> Vec<(Time, u64)> {
+    let (file, clock) = (new_file(), Arc::new(ManualClock::default()));
+    let quota = Quota::new(vec![limit], Some(4)).unwrap();
+    let start = || {
+        let store = store_in(&file, &clock);
+        store.configure("a", &quota).unwrap();
+        store
+    };
+    let mut processes: Vec<(SqliteStore, Vec<(LeaseId, Amounts)>)> =
+        (0..6).map(|_| (start(), Vec::new())).collect();
+    let (mut dice, mut charges) = (seed | 1, Vec::new());
+    let mut roll = |most: u64| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        dice % most
+    };
+    for _ in 0..600 {
+        let which = usize::try_from(roll(6)).unwrap();
+        let (store, held) = &mut processes[which];
+        let path = Path::of(store.known("a").unwrap());
+        match roll(12) {
+            0..=5 => {
+                let amounts = tokens(1 + roll(300));
+                match store.reserve(&path, &amounts).unwrap() {
+                    Decision::Granted(lease) => {
+                        charges.push((clock.now(), amounts.tokens));
+                        held.push((lease, amounts));
+                    }
+                    Decision::Wait(blocked) => store.wait(&blocked, &amounts).unwrap(),
+                    Decision::Never(misfit) => panic!("{misfit}"),
+                }
+            }
+            6..=9 if !held.is_empty() => {
+                let (lease, amounts) = held.remove(0);
+                match store.settle(lease, &amounts) {
+                    Ok(()) | Err(Error::LeaseEnded(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            // Killed: nobody gives back what it holds. The store is forgotten without being closed.
+            10 if roll(10) == 0 => {
+                std::mem::forget(std::mem::replace(store, start()));
+                held.clear();
+            }
+            _ => clock.advance(Duration::from_millis(roll(700))),
+        }
+        assert!(store.status(path.scopes()[0]).unwrap().in_flight <= 4);
+    }
+    charges
 }
