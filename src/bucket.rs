@@ -18,6 +18,7 @@ mod marks;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::bytes::bytes_of_fields;
 use crate::clock::Time;
 use crate::quota::Limit;
 
@@ -44,6 +45,8 @@ pub struct Bucket {
     lows: Marks,
     highs: Marks,
 }
+
+bytes_of_fields!(Bucket { limit, tat, lows, highs });
 
 impl Bucket {
     /// A full bucket.

@@ -1,6 +1,7 @@
 //! The one place that reads time. Everything else is told what time it is.
 //! No calendar and no time zones: times count from the clock's own origin; [`unix_micros`] alone from that of UTC.
 
+use std::fs;
 use std::ops::Add;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,6 +61,60 @@ impl Clock for SystemClock {
         let elapsed = ORIGIN.get_or_init(Instant::now).elapsed();
         Time::ZERO + elapsed
     }
+}
+
+/// A clock that all processes of one machine share: what has passed since it was started, sleep included, from an origin that they agree
+/// on. Nobody can set it, so it does not jump.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineClock {
+    origin: u64,
+}
+
+impl MachineClock {
+    /// The clock that tells this time when the machine has just been started.
+    #[must_use]
+    pub const fn from_origin(origin: u64) -> Self {
+        Self { origin }
+    }
+
+    /// The clock that tells that it is now this time.
+    #[must_use]
+    pub fn telling(now: Time) -> Self {
+        Self { origin: now.nanos().saturating_sub(since_start()) }
+    }
+
+    /// What it told when the machine had just been started.
+    #[must_use]
+    pub const fn origin(&self) -> u64 {
+        self.origin
+    }
+}
+
+impl Clock for MachineClock {
+    fn now(&self) -> Time {
+        Time(self.origin.saturating_add(since_start()))
+    }
+}
+
+/// Nanoseconds since the machine was started.
+#[cfg(target_os = "linux")]
+fn since_start() -> u64 {
+    let passed = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(passed.tv_sec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(passed.tv_nsec).unwrap_or_default())
+}
+
+/// Where nothing tells one start of the machine from another, the wall clock has to do.
+#[cfg(not(target_os = "linux"))]
+fn since_start() -> u64 {
+    u64::try_from(unix_micros()).unwrap_or_default().saturating_mul(1_000)
+}
+
+/// What tells this run of the machine from all others; empty where nothing does.
+#[must_use]
+pub fn run_of_machine() -> String {
+    let run = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    run.map(|run| run.trim().to_owned()).unwrap_or_default()
 }
 
 /// A clock that moves only when told to, so that a day of traffic is tested in milliseconds.

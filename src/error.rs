@@ -37,6 +37,13 @@ pub enum Error {
         /// Why, and what to do.
         what: String,
     },
+    /// What processes share cannot be reached.
+    Shared {
+        /// Where it is.
+        store: String,
+        /// Why, and what to do.
+        what: String,
+    },
 }
 
 /// Which dimension of which scope has no room, and until when.
@@ -98,6 +105,7 @@ impl fmt::Display for Error {
                 f.write_str("this lease is over: it was settled, released or closed before")
             }
             Self::Store { store, what } => write!(f, "the ledger {store}: {what}"),
+            Self::Shared { store, what } => write!(f, "the store {store}: {what}"),
             Self::LeaseEnded(Ended::Expired) => f.write_str(
                 "this lease has expired and its permit was given away: renew() it during long calls, or raise lease_ttl",
             ),

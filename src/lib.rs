@@ -21,6 +21,7 @@
 
 pub mod bucket;
 pub mod budget;
+mod bytes;
 pub mod clock;
 pub mod error;
 pub mod estimate;

@@ -1,6 +1,7 @@
 //! One limiter: a tree of scopes, the leases on them, and the queue of those who wait.
 //! It answers and never sleeps: waiting, and waking who waits, is the caller's business ([`Limiter::poll`]).
 
+mod asked;
 mod status;
 
 use std::sync::Arc;
@@ -11,71 +12,13 @@ use parking_lot::Mutex;
 use crate::clock::Time;
 use crate::error::{Error, Result, Shortage};
 use crate::pace::{Setback, Told};
-use crate::queue::{Call, ClassId, Queue, TenantId, Ticket};
+use crate::queue::{Call, ClassId, Queue, Ticket};
 use crate::quota::{Amounts, Quota};
 use crate::scope::{Blocked, Cause, Path, ScopeId};
-use crate::store::{Decision, LeaseId, Store};
+use crate::store::{Decision, Store};
 
+pub use asked::{Admission, Lease, Poll, Request};
 pub use status::{Head, Status};
-
-/// A live claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    id: LeaseId,
-    /// Whose share was charged; None while nobody was told apart.
-    tenant: Option<TenantId>,
-    amounts: Amounts,
-}
-
-impl Lease {
-    /// What was reserved.
-    #[must_use]
-    pub const fn amounts(&self) -> &Amounts {
-        &self.amounts
-    }
-}
-
-/// What a caller asks for.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// Its class, from [`Limiter::class`].
-    pub class: ClassId,
-    /// All scopes it falls under: its class's and its tenant's caps.
-    pub path: &'a Path,
-    /// Whose share of the quota it takes; empty for nobody in particular.
-    pub tenant: &'a str,
-    /// Steps of head start among the calls of its tenant.
-    pub priority: i8,
-    /// What it asks.
-    pub amounts: Amounts,
-    /// When it would rather be refused.
-    pub deadline: Option<Time>,
-    /// When it first came, if this is another attempt: it stands where it stood. None for a call that comes now.
-    pub since: Option<Time>,
-}
-
-/// The answer to [`Limiter::acquire`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Go.
-    Granted(Lease),
-    /// Wait; [`Limiter::poll`] will tell.
-    Queued {
-        /// The place.
-        ticket: Ticket,
-        /// Whether polling now may start it or refuse it: it is the first of its class, or its deadline is now.
-        poll_now: bool,
-    },
-}
-
-/// What [`Limiter::poll`] found.
-#[derive(Debug)]
-pub struct Poll<W> {
-    /// Who waits no longer, in the order of admission: with a lease, or refused.
-    pub done: Vec<(W, Result<Lease>)>,
-    /// When to poll again though nobody gives anything back.
-    pub wake_at: Option<Time>,
-}
 
 /// All buckets and permits of a tree of scopes, decided about at once.
 ///
@@ -88,7 +31,7 @@ pub struct Poll<W> {
 ///
 /// let store = MemoryStore::new(Arc::new(ManualClock::default()), Duration::from_secs(600));
 /// let limiter = Limiter::new(Arc::new(store));
-/// let path = Path::of(limiter.configure("gpt-4o-mini", &Quota::new(Vec::new(), Some(1))?));
+/// let path = Path::of(limiter.configure("gpt-4o-mini", &Quota::new(Vec::new(), Some(1))?)?);
 /// let amounts = Amounts { requests: 1, ..Amounts::default() };
 /// let class = limiter.class(path);
 /// let request = Request { class, path: &path, tenant: "", priority: 0, amounts, deadline: None, since: None };
@@ -121,17 +64,26 @@ impl<W> Limiter<W> {
     }
 
     /// Makes a scope known, or sets its quota anew; poll afterwards.
-    pub fn configure(&self, name: &str, quota: &Quota) -> ScopeId {
+    ///
+    /// # Errors
+    /// [`Error::Shared`], here and below, if the store cannot be reached.
+    pub fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId> {
         self.store.configure(name, quota)
     }
 
     /// Starts a scope without any limits with few calls at once, until something is known.
-    pub fn be_careful(&self, scope: ScopeId) {
-        self.store.be_careful(scope);
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn be_careful(&self, scope: ScopeId) -> Result<()> {
+        self.store.be_careful(scope)
     }
 
     /// Makes the cap of a tenant known, for as long as it is in use.
-    pub fn cap(&self, name: &str, quota: &Quota) -> ScopeId {
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn cap(&self, name: &str, quota: &Quota) -> Result<ScopeId> {
         let queue = self.queue.lock();
         self.store.cap(name, quota, &|| queue.awaited())
     }
@@ -234,7 +186,7 @@ impl<W> Limiter<W> {
     /// # Errors
     /// [`Error::LeaseEnded`] if it is over.
     pub fn learn(&self, lease: &Lease, told: &[Told]) -> Result<bool> {
-        self.store.learn(lease.id, told).map_err(Error::LeaseEnded)
+        self.store.learn(lease.id, told)
     }
 
     /// Ends the lease of a call that has its answer, with what was really used; poll afterwards if [`Limiter::has_waiting`].
@@ -242,7 +194,7 @@ impl<W> Limiter<W> {
     /// # Errors
     /// [`Error::LeaseEnded`] if it is over.
     pub fn settle(&self, lease: &Lease, actual: &Amounts) -> Result<()> {
-        self.store.settle(lease.id, actual).map_err(Error::LeaseEnded)?;
+        self.store.settle(lease.id, actual)?;
         self.correct(lease, actual);
         Ok(())
     }
@@ -253,7 +205,7 @@ impl<W> Limiter<W> {
     /// # Errors
     /// [`Error::LeaseEnded`] if it is over.
     pub fn fail(&self, lease: &Lease, kept: &Amounts, setback: &Setback) -> Result<Time> {
-        let granted_at = self.store.fail(lease.id, kept, setback).map_err(Error::LeaseEnded)?;
+        let granted_at = self.store.fail(lease.id, kept, setback)?;
         self.correct(lease, kept);
         Ok(granted_at)
     }
@@ -271,7 +223,7 @@ impl<W> Limiter<W> {
     /// # Errors
     /// [`Error::LeaseEnded`] if it is over.
     pub fn renew(&self, lease: &Lease) -> Result<()> {
-        self.store.renew(lease.id).map_err(Error::LeaseEnded)
+        self.store.renew(lease.id)
     }
 
     /// Whether anybody waits.
@@ -281,16 +233,19 @@ impl<W> Limiter<W> {
     }
 
     /// A scope as it stands, and the calls that wait and fall under it.
-    #[must_use]
-    pub fn status(&self, scope: ScopeId) -> Status {
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn status(&self, scope: ScopeId) -> Result<Status> {
         let queue = self.queue.lock();
         let head = queue.head(scope).map(|(tenant, blocked)| Head {
             tenant,
-            scope: self.store.status(blocked.scope).name,
+            scope: self.store.name(blocked.scope),
             dimension: blocked.dimension,
             ready_at: blocked.ready_at,
         });
-        Status { scope: self.store.status(scope), waiting: queue.waiting(scope), head, now: self.store.now() }
+        let (scope, waiting) = (self.store.status(scope)?, queue.waiting(scope));
+        Ok(Status { scope, waiting, head, now: self.store.now() })
     }
 
     /// Drops all leases and all who wait, and returns these: in a forked child they are the parent's.
@@ -304,7 +259,7 @@ impl<W> Limiter<W> {
         if !request.tenant.is_empty() || self.is_watched.load(Ordering::Acquire) {
             return Ok(None);
         }
-        match self.store.reserve(request.path, &request.amounts) {
+        match self.store.reserve(request.path, &request.amounts)? {
             Decision::Granted(id) => Ok(Some(Lease { id, tenant: None, amounts: request.amounts })),
             Decision::Never(misfit) => Err(Error::NeverFits(misfit)),
             Decision::Wait(_) => Ok(None),
@@ -319,7 +274,7 @@ impl<W> Limiter<W> {
     }
 
     fn reserve(&self, queue: &mut Queue<W>, call: &Call) -> Result<std::result::Result<Lease, Blocked>> {
-        match self.store.reserve(&call.path, &call.amounts) {
+        match self.store.reserve(&call.path, &call.amounts)? {
             Decision::Granted(id) => {
                 let tenant = queue.charge(call.tenant, &call.amounts);
                 Ok(Ok(Lease { id, tenant, amounts: call.amounts }))
@@ -334,7 +289,7 @@ impl<W> Limiter<W> {
         while let Some((ticket, call)) = queue.next(&mut round) {
             let outcome = match self.reserve(queue, &call) {
                 Ok(Ok(lease)) => Ok(lease),
-                Ok(Err(reason)) => match self.refuse_if_late(&call, &reason, self.store.now()) {
+                Ok(Err(reason)) => match self.wait_on(&call, &reason) {
                     Ok(()) => {
                         queue.block(reason);
                         continue;
@@ -356,6 +311,12 @@ impl<W> Limiter<W> {
         }
     }
 
+    /// Keeps the place of a call that waits on, unless it rather is refused.
+    fn wait_on(&self, call: &Call, reason: &Blocked) -> Result<()> {
+        self.refuse_if_late(call, reason, self.store.now())?;
+        self.store.wait(reason, &call.amounts)
+    }
+
     fn refuse_if_late(&self, call: &Call, blocked: &Blocked, now: Time) -> Result<()> {
         let is_late = call.deadline.is_some_and(|deadline| {
             deadline <= now || blocked.ready_at.is_some_and(|ready_at| deadline < ready_at)
@@ -365,7 +326,7 @@ impl<W> Limiter<W> {
 
     fn refusal(&self, blocked: &Blocked, now: Time) -> Error {
         let shortage = Shortage {
-            scope: self.store.status(blocked.scope).name,
+            scope: self.store.name(blocked.scope),
             dimension: blocked.dimension,
             retry_after: blocked.ready_at.map(|ready_at| ready_at.since(now)),
         };
@@ -377,6 +338,9 @@ impl<W> Limiter<W> {
 
     fn watch(&self, queue: &Queue<W>) {
         self.is_watched.store(queue.has_tenants() || !queue.is_empty(), Ordering::Release);
+        if queue.is_empty() {
+            self.store.leave();
+        }
     }
 }
 

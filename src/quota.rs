@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::bytes::{Bytes, bytes_of_fields};
 use crate::error::{Error, Result};
 
 /// The largest amount or burst a limit may have; above it a number is a typing error rather than a quota.
@@ -135,6 +136,19 @@ pub struct Limit {
     burst: u64,
 }
 
+impl Bytes for Limit {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.dimension.write(out);
+        (self.amount, self.period).write(out);
+        self.burst.write(out);
+    }
+
+    fn read(from: &mut &[u8]) -> Option<Self> {
+        let (dimension, (amount, period)) = Bytes::read(from)?;
+        Self::new(dimension, amount, period, Some(Bytes::read(from)?)).ok()
+    }
+}
+
 impl Limit {
     /// `amount` per `period`; all of it may go at once unless `burst` says less (or more).
     ///
@@ -222,6 +236,8 @@ pub struct Quota {
     concurrency: Option<u32>,
     headroom: Duration,
 }
+
+bytes_of_fields!(Quota { limits, concurrency, headroom });
 
 impl Quota {
     /// A quota of these limits; `concurrency` bounds the calls in flight.

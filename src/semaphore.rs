@@ -1,12 +1,16 @@
 //! Permits: how many calls of a scope may be in flight.
 //! Pure counting: who gets the next permit is the queue's business, who lost one by silence the store's.
 
+use crate::bytes::bytes_of_fields;
+
 /// The permits of one scope; without a limit it only counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Permits {
     limit: Option<u32>,
     held: u32,
 }
+
+bytes_of_fields!(Permits { limit, held });
 
 impl Permits {
     /// All permits free.
@@ -40,7 +44,7 @@ impl Permits {
 
     /// Gives one back.
     pub fn give_back(&mut self) {
-        self.held -= 1;
+        self.held = self.held.saturating_sub(1);
     }
 
     /// Sets how many there are. Held ones stay held.

@@ -36,8 +36,25 @@ __all__ = [
     "RetryPolicy",
     "Semaphore",
     "Throttle",
+    "check_store",
+    "leave_stores",
+    "pulse_stores",
     "reserve",
 ]
+
+def check_store(store: str) -> None:
+    """Opens a store, and makes it if it is not there.
+
+    Raises:
+        ConfigError: The URL names none.
+        StoreError: It cannot be used.
+    """
+
+def leave_stores() -> None:
+    """Gives back at once what this process holds in all stores."""
+
+def pulse_stores() -> None:
+    """Says in all stores that this process is there."""
 
 @final
 class Entry:
@@ -273,6 +290,11 @@ class RateLimiter:
         lease_ttl: Seconds after which a lease that was neither ended nor renewed loses its permit. Not beside ``within``.
         careful: Starts with a few calls at once, and more with each answer, as long as nothing is known of the limits.
         clock: A clock for tests. Not beside ``within``.
+        store: Where the state is, for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``, a file in a
+            folder that is there; always an absolute path. None is this process alone. Not beside ``within``.
+
+    Raises:
+        StoreError: The store cannot be used, here and wherever a lease is asked for or ended.
     """
 
     def __new__(
@@ -286,6 +308,7 @@ class RateLimiter:
         lease_ttl: float | timedelta = 600.0,
         careful: bool = False,
         clock: ManualClock | None = None,
+        store: str | None = None,
     ) -> Self: ...
     @property
     def name(self) -> str: ...

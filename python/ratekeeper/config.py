@@ -5,6 +5,7 @@ Owns the file's format. Reads nothing but the file and the environment it is giv
 The file's tables have the names of the Keeper's arguments::
 
     headroom = 0.25                # seconds; also lease_ttl, timeout, slow_wait, name
+    store = "sqlite:///var/lib/myapp/quota.db"  # one quota for all processes of a host
 
     [quota]                        # the default of every scope
     rpm = 500
@@ -40,7 +41,7 @@ The file's tables have the names of the Keeper's arguments::
     prices = "prices.toml"         # your own prices; costs = "sqlite:///costs.db" keeps the ledger in a file
 
 Environment: RATEKEEPER_CONFIG names the file; RATEKEEPER_RPM, RATEKEEPER_TPM, RATEKEEPER_CONCURRENCY and so
-on set single keys of [quota]; RATEKEEPER_HEADROOM, _LEASE_TTL, _TIMEOUT and _SLOW_WAIT the rest. The
+on set single keys of [quota]; RATEKEEPER_HEADROOM, _LEASE_TTL, _TIMEOUT, _SLOW_WAIT and _STORE the rest. The
 environment wins over the file.
 """
 
@@ -90,6 +91,7 @@ class Settings(TypedDict, total=False):
     budgets: list[Budget]
     prices: str
     costs: str
+    store: str
 
 
 def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -225,6 +227,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "budgets": _budgets,
     "prices": checks.text,
     "costs": checks.text,
+    "store": checks.text,
 }
 
 
@@ -267,6 +270,8 @@ def _overlay(document: dict[str, Any], environ: Mapping[str, str]) -> None:
             document[key] = checks.seconds(
                 _number(value, float), _PREFIX + key.upper(), zero=key == "headroom"
             )
+    if environ.get(f"{_PREFIX}STORE"):
+        document["store"] = environ[f"{_PREFIX}STORE"]
 
 
 def _number(value: str, kind: Callable[[str], float]) -> object:
@@ -282,7 +287,7 @@ def _refuse_misspelt(environ: Mapping[str, str]) -> None:
 
     Others are left alone: Kubernetes sets RATEKEEPER_PORT and the like for a service of that name.
     """
-    ours = [key.upper() for key in (*RATES, "concurrency", "config", *_SECONDS)]
+    ours = [key.upper() for key in (*RATES, "concurrency", "config", "store", *_SECONDS)]
     for name in environ:
         suffix = name.removeprefix(_PREFIX)
         if name.startswith(_PREFIX) and suffix not in ours:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import checks, config, forks
-from ._core import Estimator, Quota, RateLimiter, RetryBudget, RetryPolicy
+from ._core import Estimator, Quota, RateLimiter, RetryBudget, RetryPolicy, check_store
 from .budgets.till import opened
 from .desk import Desk, Lane
 from .frameworks import Frameworks, Seconds
@@ -88,10 +88,13 @@ class Keeper(Frameworks):
             memory.
         slow_wait: Seconds from which a wait is worth a line in the log.
         name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
+        store: Where quotas are counted for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``
+            for those of one host, always an absolute path; None for this process alone.
         clock: A ManualClock in tests.
 
     Raises:
         ConfigError: A setting is wrong; the message names it.
+        StoreError: The store cannot be used.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Keeper(Frameworks):
         costs: CostTracker | str | None = None,
         slow_wait: Seconds = 10.0,
         name: str = "default",
+        store: str | None = None,
         clock: ManualClock | None = None,
     ) -> None:
         if quota is not None:
@@ -131,7 +135,10 @@ class Keeper(Frameworks):
         self._outermost: dict[str, Any] = {
             "lease_ttl": checks.seconds(lease_ttl, "lease_ttl"),
             "clock": clock,
+            "store": store,
         }
+        if store is not None:
+            check_store(checks.text(store, "store"))
         if retry is not None and not isinstance(retry, RetryPolicy):
             checks.fail("retry", "a ratekeeper.RetryPolicy or None", retry)
         self._retry = retry

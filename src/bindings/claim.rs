@@ -261,7 +261,8 @@ impl Claim {
                         let came = Time::from_nanos(granted_at.nanos().saturating_sub(waited));
                         state.arrived = state.arrived.or(Some(came));
                     }
-                    state.phase = Phase::Ended(if ended.is_ok() { how } else { "expired" });
+                    let is_expired = matches!(ended, Err(Error::LeaseEnded(_)));
+                    state.phase = Phase::Ended(if is_expired { "expired" } else { how });
                     ended
                 }
                 phase => {
@@ -272,8 +273,7 @@ impl Claim {
             }
         };
         self.hub.given_back(py);
-        // What is held and yet over can only have expired, however long ago.
-        ended.map(drop).map_err(|_| raise(py, Error::LeaseEnded(Ended::Expired)))
+        ended.map(drop).map_err(|error| raise(py, of_held(error)))
     }
 
     /// Takes over what the answer to the call tells of the provider's limits.
@@ -317,7 +317,7 @@ impl Claim {
             }
         };
         match done {
-            Ok(done) => done.map_err(|_| raise(py, Error::LeaseEnded(Ended::Expired))),
+            Ok(done) => done.map_err(|error| raise(py, of_held(error))),
             Err(text) => Err(lease_error(py, &text)),
         }
     }
@@ -349,6 +349,11 @@ impl Claim {
     pub(super) fn is_live(&mut self) -> bool {
         !matches!(self.state.get_mut().phase, Phase::New | Phase::Ended(_))
     }
+}
+
+/// What is held and yet over can only have expired, however long ago.
+fn of_held(error: Error) -> Error {
+    if let Error::LeaseEnded(_) = error { Error::LeaseEnded(Ended::Expired) } else { error }
 }
 
 fn waited_for(py: Python<'_>) -> PyErr {

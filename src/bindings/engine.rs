@@ -167,7 +167,8 @@ impl Engine {
     pub(super) fn give_back(&self, grant: &Grant) -> Option<(Arc<Waiter>, Grant)> {
         match (self, grant) {
             (Self::Limiter(limiter), Grant::Lease(lease)) => {
-                // A lease that has expired meanwhile has nothing left to give back.
+                // A lease that has expired meanwhile has nothing left to give back; what a store cannot take back now comes back by
+                // expiry.
                 limiter.fail(lease, &Amounts::default(), &Setback::Other).ok();
                 None
             }
@@ -198,13 +199,13 @@ fn with_request<T>(
     limiter: &Limiter<Arc<Waiter>>,
     ask: &Ask,
     (deadline, since): (Option<Time>, Option<Time>),
-    act: impl FnOnce(&Request<'_>) -> T,
-) -> T {
+    act: impl FnOnce(&Request<'_>) -> Result<T>,
+) -> Result<T> {
     let Ask::Limiter { scopes, tenant, priority, amounts } = ask else {
         unreachable!("only limiters take requests")
     };
     let tenant = tenant.as_deref().unwrap_or("");
-    let path = scopes.path_of(limiter, tenant);
+    let path = scopes.path_of(limiter, tenant)?;
     act(&Request {
         class: scopes.class,
         path: &path,

@@ -12,6 +12,7 @@ use pyo3::types::PyDict;
 
 use super::engine::{Ask, Engine, Grant};
 use super::loops::{Driver, running_loop};
+use super::stores;
 use super::threads::Parked;
 use crate::clock::Time;
 use crate::error::Result;
@@ -25,6 +26,8 @@ pub(super) struct Hub {
     pub(super) parked: Mutex<Parked>,
     /// Whether time only moves when told to: then no timer is needed, nor would it help.
     is_manual: bool,
+    /// Whether other processes share the engine's state, and have to be told that this one is there.
+    is_shared: bool,
     drivers: Mutex<HashMap<usize, Arc<Driver>>>,
     forks: AtomicU64,
     me: Weak<Self>,
@@ -32,10 +35,16 @@ pub(super) struct Hub {
 
 impl Hub {
     pub(super) fn new(engine: Engine, is_manual: bool) -> Arc<Self> {
+        Self::sharing(engine, is_manual, false)
+    }
+
+    /// A hub whose engine's state other processes share too.
+    pub(super) fn sharing(engine: Engine, is_manual: bool, is_shared: bool) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             engine,
             parked: Mutex::default(),
             is_manual,
+            is_shared,
             drivers: Mutex::default(),
             forks: AtomicU64::new(forks()),
             me: me.clone(),
@@ -44,7 +53,7 @@ impl Hub {
 
     /// To be called before the engine is asked: does what a fork or a closed event loop has left undone.
     pub(super) fn prepare(&self, py: Python<'_>) {
-        self.leave_parent_behind();
+        self.leave_parent_behind(py);
         self.catch_up(py);
     }
 
@@ -56,7 +65,7 @@ impl Hub {
 
     /// Lets everybody start who can, and sets the timers.
     pub(super) fn pump(&self, py: Python<'_>) {
-        self.leave_parent_behind();
+        self.leave_parent_behind(py);
         loop {
             let (done, wake_at) = self.engine.poll();
             let undelivered: Vec<Grant> = done
@@ -124,13 +133,21 @@ impl Hub {
     }
 
     /// In the child of a fork: who waits and what is held are the parent's, and stay behind.
-    pub(super) fn leave_parent_behind(&self) {
+    pub(super) fn leave_parent_behind(&self, py: Python<'_>) {
         if self.forks.load(Ordering::Relaxed) != forks() {
-            self.forks.store(forks(), Ordering::Relaxed);
-            let waiters = self.engine.forget();
-            let drivers = std::mem::take(&mut *self.drivers.lock());
-            let parked = std::mem::take(&mut *self.parked.lock());
-            drop((waiters, drivers, parked));
+            self.start_anew(py);
+        }
+    }
+
+    #[cold]
+    fn start_anew(&self, py: Python<'_>) {
+        self.forks.store(forks(), Ordering::Relaxed);
+        let waiters = self.engine.forget();
+        let drivers = std::mem::take(&mut *self.drivers.lock());
+        let parked = std::mem::take(&mut *self.parked.lock());
+        drop((waiters, drivers, parked));
+        if self.is_shared {
+            stores::keep_pulse(py);
         }
     }
 

@@ -18,6 +18,7 @@ use super::lease::Lease;
 use super::quota::Quota;
 use super::scopes::{DEPTH_CHECKED, Scopes};
 use super::status::status_of;
+use super::stores;
 use super::waiter::Waiter;
 use crate::error::Error;
 use crate::limiter::Limiter;
@@ -73,8 +74,8 @@ impl RateLimiter {
 impl RateLimiter {
     #[new]
     #[pyo3(
-        signature = (quota, *, name = "default", within = None, tenants = None, weights = None, lease_ttl = None, careful = false, clock = None),
-        text_signature = "(quota, *, name='default', within=None, tenants=None, weights=None, lease_ttl=600.0, careful=False, clock=None)"
+        signature = (quota, *, name = "default", within = None, tenants = None, weights = None, lease_ttl = None, careful = false, clock = None, store = None),
+        text_signature = "(quota, *, name='default', within=None, tenants=None, weights=None, lease_ttl=600.0, careful=False, clock=None, store=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "keywords of the Python constructor")]
     pub(super) fn new(
@@ -87,12 +88,14 @@ impl RateLimiter {
         lease_ttl: Option<&Bound<'_, PyAny>>,
         careful: bool,
         clock: Option<&Bound<'_, ManualClock>>,
+        store: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        if within.is_some() && (lease_ttl.is_some() || clock.is_some()) {
-            let given = if clock.is_some() { "clock" } else { "lease_ttl" };
+        let given =
+            [("lease_ttl", lease_ttl.is_some()), ("clock", clock.is_some()), ("store", store.is_some())];
+        if let Some((given, _)) = given.iter().find(|(_, is_given)| *is_given && within.is_some()) {
             return Err(raise(
                 py,
-                Error::invalid(given, "nothing beside `within`, whose own is used", "a value"),
+                Error::invalid(*given, "nothing beside `within`, whose own is used", "a value"),
             ));
         }
         let tenants = tenants.map_or_else(|| Ok(HashMap::new()), tenants_of)?;
@@ -106,7 +109,9 @@ impl RateLimiter {
         }
         let hub = match outer {
             Some(outer) => outer.hub.clone(),
-            None => new_hub(lease_ttl.map_or(Ok(LEASE_TTL), |ttl| span("lease_ttl", ttl))?, clock),
+            None => {
+                new_hub(py, lease_ttl.map_or(Ok(LEASE_TTL), |ttl| span("lease_ttl", ttl))?, clock, store)?
+            }
         };
         let name =
             around.as_ref().map_or_else(|| name.to_owned(), |around| format!("{}/{name}", around.name));
@@ -115,9 +120,9 @@ impl RateLimiter {
             let expected = "a name that no other limiter of this tree has";
             return Err(raise(py, Error::invalid("name", expected, format!("{name:?}"))));
         }
-        let scope = limiter.configure(&name, &quota.0);
+        let scope = limiter.configure(&name, &quota.0).map_err(|error| raise(py, error))?;
         if careful {
-            limiter.be_careful(scope);
+            limiter.be_careful(scope).map_err(|error| raise(py, error))?;
         }
         let path = match &around {
             Some(around) => around.path.with(scope).expect(DEPTH_CHECKED),
@@ -185,10 +190,12 @@ impl RateLimiter {
     }
 
     /// Sets the quota anew: what is used stays used.
-    pub(super) fn set_quota(&self, py: Python<'_>, quota: Quota) {
-        self.limiter().configure(&self.scopes.name, &quota.0);
+    pub(super) fn set_quota(&self, py: Python<'_>, quota: Quota) -> PyResult<()> {
+        self.hub.leave_parent_behind(py);
+        self.limiter().configure(&self.scopes.name, &quota.0).map_err(|error| raise(py, error))?;
         *self.quota.lock() = quota;
         self.hub.pump(py);
+        Ok(())
     }
 
     /// Sets a tenant's share relative to the others', which have 1.
@@ -199,8 +206,9 @@ impl RateLimiter {
 
     /// The limiter as it stands.
     pub(super) fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.hub.leave_parent_behind();
-        let status = status_of(py, &self.limiter().status(self.scopes.scope))?;
+        self.hub.leave_parent_behind(py);
+        let status = self.limiter().status(self.scopes.scope).map_err(|error| raise(py, error))?;
+        let status = status_of(py, &status)?;
         let within = self.within.as_ref().map(|outer| outer.get().status(py)).transpose()?;
         status.set_item("within", within)?;
         Ok(status)
@@ -211,14 +219,21 @@ impl RateLimiter {
     }
 }
 
-/// A hub with a limiter in this process's memory.
-fn new_hub(lease_ttl: Duration, clock: Option<&Bound<'_, ManualClock>>) -> Arc<Hub> {
-    let store = MemoryStore::new(clock_of(clock), lease_ttl);
-    let hub = Hub::new(Engine::Limiter(Limiter::new(Arc::new(store))), clock.is_some());
+/// A hub with a limiter in this process's memory, or in a store.
+fn new_hub(
+    py: Python<'_>,
+    lease_ttl: Duration,
+    clock: Option<&Bound<'_, ManualClock>>,
+    store: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Arc<Hub>> {
+    let shared = store.map(|store| stores::open(py, store, lease_ttl, clock)).transpose()?;
+    let is_shared = shared.is_some();
+    let store = shared.unwrap_or_else(|| Arc::new(MemoryStore::new(clock_of(clock), lease_ttl)));
+    let hub = Hub::sharing(Engine::Limiter(Limiter::new(store)), clock.is_some(), is_shared);
     if let Some(clock) = clock {
         clock.get().drive(&hub);
     }
-    hub
+    Ok(hub)
 }
 
 fn limiter_of(hub: &Hub) -> &Limiter<Arc<Waiter>> {

@@ -20,6 +20,7 @@ mod retry;
 mod scopes;
 mod semaphore;
 mod status;
+mod stores;
 mod threads;
 mod throttle;
 mod told;
@@ -47,5 +48,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<retry::RetryPolicy>()?;
     module.add_class::<semaphore::Semaphore>()?;
     module.add_class::<throttle::Throttle>()?;
+    stores::add_to(module)?;
     hub::forget_parent_after_fork(module.py())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::quota::Quota;
 use super::waiter::Waiter;
+use crate::error::Result;
 use crate::limiter::Limiter;
 use crate::queue::ClassId;
 use crate::scope::{Path, ScopeId};
@@ -28,19 +29,19 @@ pub(super) struct Scopes {
 
 impl Scopes {
     /// All scopes that a tenant's calls fall under.
-    pub(super) fn path_of(&self, limiter: &Limiter<Arc<Waiter>>, tenant: &str) -> Path {
+    pub(super) fn path_of(&self, limiter: &Limiter<Arc<Waiter>>, tenant: &str) -> Result<Path> {
         if tenant.is_empty() || !self.is_capped() {
-            return self.path;
+            return Ok(self.path);
         }
         let inner = match &self.outer {
-            Some(outer) => outer.path_of(limiter, tenant).with(self.scope).expect(DEPTH_CHECKED),
+            Some(outer) => outer.path_of(limiter, tenant)?.with(self.scope).expect(DEPTH_CHECKED),
             None => Path::of(self.scope),
         };
         let Some(quota) = self.tenants.get(tenant).or_else(|| self.tenants.get(ANYBODY)) else {
-            return inner;
+            return Ok(inner);
         };
-        let cap = limiter.cap(&format!("{}/tenant:{tenant}", self.name), &quota.0);
-        inner.with(cap).expect(DEPTH_CHECKED)
+        let cap = limiter.cap(&format!("{}/tenant:{tenant}", self.name), &quota.0)?;
+        Ok(inner.with(cap).expect(DEPTH_CHECKED))
     }
 
     /// How deep the deepest path is.

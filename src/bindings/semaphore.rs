@@ -35,7 +35,8 @@ impl Semaphore {
         let py = permits.py();
         let default = LEASE_TTL.into_pyobject(py)?.into_any();
         let lease_ttl = Some(lease_ttl.unwrap_or(&default));
-        RateLimiter::new(py, quota_of(permits)?, name, None, None, None, lease_ttl, false, clock).map(Self)
+        RateLimiter::new(py, quota_of(permits)?, name, None, None, None, lease_ttl, false, clock, None)
+            .map(Self)
     }
 
     /// A permit that starts when one is free.
@@ -60,8 +61,7 @@ impl Semaphore {
 
     /// Sets how many permits there are. Held ones stay held.
     fn resize(&self, permits: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.0.set_quota(permits.py(), quota_of(permits)?);
-        Ok(())
+        self.0.set_quota(permits.py(), quota_of(permits)?)
     }
 
     #[getter]

@@ -60,9 +60,9 @@ impl Throttle {
 
     /// Takes a turn if there is one now and nobody waits for it.
     #[pyo3(signature = (key = None), text_signature = "(self, key='')")]
-    fn try_acquire(&self, key: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    fn try_acquire(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let key = text("key", key)?;
-        self.hub.leave_parent_behind();
+        self.hub.leave_parent_behind(py);
         Ok(self.throttle().try_acquire(key))
     }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::bytes::Bytes;
 use crate::clock::Time;
 
 /// How many are kept. With more, the oldest two merge to the more extreme of them: for lows that gives back less, never more.
@@ -13,6 +14,21 @@ pub(super) struct Marks {
     entries: [(Time, u128); KEPT],
     len: usize,
     extreme: Ordering,
+}
+
+impl Bytes for Marks {
+    fn write(&self, out: &mut Vec<u8>) {
+        (self.extreme == Ordering::Less).write(out);
+        self.entries[..self.len].to_vec().write(out);
+    }
+
+    fn read(from: &mut &[u8]) -> Option<Self> {
+        let mut marks = if bool::read(from)? { Self::lows() } else { Self::highs() };
+        let entries = Vec::<(Time, u128)>::read(from)?;
+        marks.len = entries.len();
+        marks.entries.get_mut(..entries.len())?.copy_from_slice(&entries);
+        Some(marks)
+    }
 }
 
 impl Marks {

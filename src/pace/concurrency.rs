@@ -3,6 +3,7 @@
 //! As TCP does: doubling in a round trip until the first loss or up to where it was met, then one more a round trip; 0.7 of what was in
 //! flight after a loss. Latency is no signal: an LLM's follows the length of its answer.
 
+use crate::bytes::{bytes_of_fields, bytes_of_variants};
 use crate::clock::Time;
 
 /// How many calls start at once under a scope of which nothing is known.
@@ -25,6 +26,8 @@ pub enum Loss {
     Overloaded,
 }
 
+bytes_of_variants!(Loss [Refused, Unexplained, Overloaded]);
+
 /// A limit that moves.
 #[derive(Clone, Debug)]
 pub struct Concurrency {
@@ -42,6 +45,8 @@ pub struct Concurrency {
     /// Whether it is only there because nothing is known.
     is_careful: bool,
 }
+
+bytes_of_fields!(Concurrency { limit, doubles_to, peak, cut_at, loss, succeeded, is_careful });
 
 impl Concurrency {
     /// For a scope of which nothing is known.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bytes::bytes_of_fields;
 use crate::clock::Time;
 use crate::quota::{Amounts, Dimension};
 
@@ -21,6 +22,8 @@ pub struct Flow {
     /// When the next moment is taken note of.
     notes_at: Time,
 }
+
+bytes_of_fields!(Flow { granted, ended, refused, earlier, later, notes_at });
 
 impl Flow {
     /// A call starts.

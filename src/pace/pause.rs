@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Refusal;
+use crate::bytes::bytes_of_fields;
 use crate::clock::Time;
 use crate::quota::Dimension;
 use crate::retry::spread;
@@ -31,6 +32,8 @@ pub struct Pause {
     /// What ran out, if told.
     dimension: Option<Dimension>,
 }
+
+bytes_of_fields!(Pause { until, told, cut_at, episodes, dimension });
 
 impl Pause {
     /// The time before which nobody starts.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::bytes::bytes_of_fields;
 use crate::clock::Time;
 
 /// The lowest rate, in calls a second: one a minute.
@@ -50,6 +51,8 @@ pub struct Rate {
     cut_at: Time,
 }
 
+bytes_of_fields!(Rate { before, closed, open, call, haste, cut_at });
+
 /// What was accepted since a moment, and for how long.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -58,6 +61,8 @@ struct Span {
     accepted: f64,
     calls: f64,
 }
+
+bytes_of_fields!(Span { since, seconds, accepted, calls });
 
 impl Span {
     const fn new(since: Time) -> Self {

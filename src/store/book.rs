@@ -16,10 +16,10 @@ use crate::scope::{Blocked, Cause, Path, ScopeId};
 /// Below this many scopes no cap is forgotten.
 const SCOPES_BEFORE_SWEEP: usize = 1024;
 
-#[derive(Debug)]
-struct Lease {
-    path: Path,
-    sent: Sent,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) path: Path,
+    pub(super) sent: Sent,
     expires_at: Time,
 }
 
@@ -83,13 +83,13 @@ impl Book {
         if let Some(id) = self.known(name) {
             return id;
         }
-        if self.names.len() >= self.sweep_at {
+        if self.is_crowded() {
             self.forget_idle_caps(&awaited(), now);
         }
         self.add(name, quota, true)
     }
 
-    fn add(&mut self, name: &str, quota: &Quota, is_cap: bool) -> ScopeId {
+    pub(super) fn add(&mut self, name: &str, quota: &Quota, is_cap: bool) -> ScopeId {
         let id = ScopeId(u32::try_from(self.scopes.len()).expect("fewer than 2^32 scopes"));
         let name: Arc<str> = name.into();
         self.scopes.push(Some(Box::new(Scope::new(name.clone(), quota, is_cap))));
@@ -97,7 +97,22 @@ impl Book {
         id
     }
 
-    fn forget_idle_caps(&mut self, awaited: &HashSet<ScopeId>, now: Time) {
+    /// Whether it is time to look for idle caps.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.names.len() >= self.sweep_at
+    }
+
+    /// Takes a scope over as somebody else has left it.
+    pub(super) fn put(&mut self, id: ScopeId, scope: Scope) {
+        self.scopes[id.0 as usize] = Some(Box::new(scope));
+    }
+
+    /// A scope, unless it was forgotten.
+    pub(super) fn scope(&self, id: ScopeId) -> Option<&Scope> {
+        self.scopes[id.0 as usize].as_deref()
+    }
+
+    pub(super) fn forget_idle_caps(&mut self, awaited: &HashSet<ScopeId>, now: Time) {
         let Self { names, scopes, .. } = self;
         names.retain(|_, id| {
             let is_idle =
@@ -105,6 +120,11 @@ impl Book {
             scopes[id.0 as usize].take_if(is_idle).is_none()
         });
         self.sweep_at = SCOPES_BEFORE_SWEEP.max(2 * self.names.len());
+    }
+
+    pub(super) fn name(&self, id: ScopeId) -> Arc<str> {
+        let scope = self.scopes[id.0 as usize].as_deref().expect("whoever asks for a name keeps the scope");
+        scope.name.clone()
     }
 
     pub(super) fn known(&self, name: &str) -> Option<ScopeId> {
@@ -115,11 +135,21 @@ impl Book {
         if self.has_room(path, amounts, now) {
             return Decision::Granted(self.grant(path, amounts, now));
         }
+        match self.refuse(path, amounts, now) {
+            Decision::Wait(Blocked { ready_at: None, .. }) if self.next_expiry <= now => {
+                self.expire(now);
+                self.reserve(path, amounts, now)
+            }
+            refusal => refusal,
+        }
+    }
+
+    /// Why a call that has no room is not granted.
+    pub(super) fn refuse(&self, path: &Path, amounts: &Amounts, now: Time) -> Decision {
         match self.earliest(path, &Amounts::default(), amounts, now) {
             Err(misfit) => Decision::Never(misfit),
             Ok(Some(paused)) if paused.cause != Cause::Room => Decision::Wait(paused),
             Ok(late) => match self.without_permit(path) {
-                Some(_) if self.expire(now) => self.reserve(path, amounts, now),
                 Some(scope) => Decision::Wait(Blocked {
                     cause: Cause::Room,
                     scope,
@@ -219,13 +249,14 @@ impl Book {
         scope.status(now)
     }
 
-    pub(super) fn forget_leases(&mut self) {
+    /// Drops all leases, as expired or as somebody else's.
+    pub(super) fn forget_leases(&mut self, expired: bool) {
         for slot in 0..self.slot_count() {
-            self.drop_lease(slot, false);
+            self.drop_lease(slot, expired);
         }
     }
 
-    fn scope_mut(&mut self, id: ScopeId) -> Option<&mut Scope> {
+    pub(super) fn scope_mut(&mut self, id: ScopeId) -> Option<&mut Scope> {
         self.scopes[id.0 as usize].as_deref_mut()
     }
 
@@ -234,15 +265,15 @@ impl Book {
         path.scopes().iter().filter_map(|id| Some((id, self.scopes[id.0 as usize].as_deref()?)))
     }
 
-    fn has_room(&self, path: &Path, amounts: &Amounts, now: Time) -> bool {
+    pub(super) fn has_room(&self, path: &Path, amounts: &Amounts, now: Time) -> bool {
         self.along(path).all(|(_, scope)| scope.has_room(amounts, now))
     }
 
-    fn without_permit(&self, path: &Path) -> Option<ScopeId> {
+    pub(super) fn without_permit(&self, path: &Path) -> Option<ScopeId> {
         self.along(path).find(|(_, scope)| !scope.has_permit()).map(|(id, _)| *id)
     }
 
-    fn grant(&mut self, path: &Path, amounts: &Amounts, now: Time) -> LeaseId {
+    pub(super) fn grant(&mut self, path: &Path, amounts: &Amounts, now: Time) -> LeaseId {
         for id in path.scopes() {
             if let Some(scope) = self.scope_mut(*id) {
                 scope.grant(amounts, now);
@@ -278,34 +309,56 @@ impl Book {
     }
 
     /// Takes the permits of silent holders back; their amounts stay charged, for they may have been used.
-    fn expire(&mut self, now: Time) -> bool {
-        if now < self.next_expiry {
-            return false;
-        }
-        let mut any = false;
+    fn expire(&mut self, now: Time) {
         self.next_expiry = Time::MAX;
         for slot in 0..self.slot_count() {
             match &self.slots[slot as usize].lease {
-                Some(lease) if lease.expires_at <= now => any |= self.drop_lease(slot, true),
+                Some(lease) if lease.expires_at <= now => self.drop_lease(slot, true),
                 Some(lease) => self.next_expiry = self.next_expiry.min(lease.expires_at),
                 None => {}
             }
         }
-        any
+    }
+
+    /// A lease that is not over.
+    pub(super) fn lease(&mut self, id: LeaseId) -> std::result::Result<Lease, Ended> {
+        self.slot(id)?.lease.ok_or(Ended::Over)
+    }
+
+    /// Undoes the end of a lease that could not be written down.
+    pub(super) fn restore(&mut self, id: LeaseId, lease: Lease) {
+        self.free.retain(|slot| *slot != id.slot);
+        self.slots[id.slot as usize] = Slot { generation: id.generation, lease: Some(lease), expired: false };
+    }
+
+    /// Leases whose holders have been silent for too long, and when the next of the others will have been.
+    pub(super) fn silent(&mut self, now: Time) -> Vec<LeaseId> {
+        if now < self.next_expiry {
+            return Vec::new();
+        }
+        let live = self.slots.iter().filter_map(|slot| slot.lease).map(|lease| lease.expires_at);
+        self.next_expiry = live.filter(|at| *at > now).min().unwrap_or(Time::MAX);
+        let leases = (0..).zip(&self.slots);
+        let silent = leases.filter(|(_, slot)| slot.lease.is_some_and(|lease| lease.expires_at <= now));
+        silent.map(|(index, slot)| LeaseId { slot: index, generation: slot.generation }).collect()
     }
 
     fn slot_count(&self) -> u32 {
         u32::try_from(self.slots.len()).expect("fewer than 2^32 leases")
     }
 
-    fn drop_lease(&mut self, slot: u32, expired: bool) -> bool {
+    fn drop_lease(&mut self, slot: u32, expired: bool) {
         let id = LeaseId { slot, generation: self.slots[slot as usize].generation };
-        let Ok(lease) = self.take(id, expired) else { return false };
+        self.end(id, expired);
+    }
+
+    /// Ends a lease whose call nobody speaks for any more.
+    pub(super) fn end(&mut self, id: LeaseId, expired: bool) {
+        let Ok(lease) = self.take(id, expired) else { return };
         for id in lease.path.scopes() {
             if let Some(scope) = self.scope_mut(*id) {
                 scope.release(&lease.sent.amounts);
             }
         }
-        true
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::book::Book;
 use super::{Decision, LeaseId, ScopeStatus, Store};
 use crate::clock::{Clock, Time};
-use crate::error::{Ended, Error, Result};
+use crate::error::{Error, Result};
 use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Quota};
 use crate::scope::{Blocked, Path, ScopeId};
@@ -34,51 +34,56 @@ impl Store for MemoryStore {
         self.clock.now()
     }
 
-    fn configure(&self, name: &str, quota: &Quota) -> ScopeId {
-        self.book.lock().configure(name, quota, self.clock.now())
+    fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId> {
+        Ok(self.book.lock().configure(name, quota, self.clock.now()))
     }
 
-    fn be_careful(&self, scope: ScopeId) {
+    fn be_careful(&self, scope: ScopeId) -> Result<()> {
         self.book.lock().be_careful(scope);
+        Ok(())
     }
 
-    fn cap(&self, name: &str, quota: &Quota, awaited: &dyn Fn() -> HashSet<ScopeId>) -> ScopeId {
-        self.book.lock().cap(name, quota, awaited, self.clock.now())
+    fn cap(&self, name: &str, quota: &Quota, awaited: &dyn Fn() -> HashSet<ScopeId>) -> Result<ScopeId> {
+        Ok(self.book.lock().cap(name, quota, awaited, self.clock.now()))
     }
 
     fn known(&self, name: &str) -> Option<ScopeId> {
         self.book.lock().known(name)
     }
 
-    fn reserve(&self, path: &Path, amounts: &Amounts) -> Decision {
-        self.book.lock().reserve(path, amounts, self.clock.now())
+    fn name(&self, scope: ScopeId) -> Arc<str> {
+        self.book.lock().name(scope)
+    }
+
+    fn reserve(&self, path: &Path, amounts: &Amounts) -> Result<Decision> {
+        Ok(self.book.lock().reserve(path, amounts, self.clock.now()))
     }
 
     fn earliest(&self, path: &Path, ahead: &Amounts, amounts: &Amounts) -> Result<Option<Blocked>> {
         self.book.lock().earliest(path, ahead, amounts, self.clock.now()).map_err(Error::NeverFits)
     }
 
-    fn learn(&self, lease: LeaseId, told: &[Told]) -> std::result::Result<bool, Ended> {
-        self.book.lock().learn(lease, told, self.clock.now())
+    fn learn(&self, lease: LeaseId, told: &[Told]) -> Result<bool> {
+        self.book.lock().learn(lease, told, self.clock.now()).map_err(Error::LeaseEnded)
     }
 
-    fn settle(&self, lease: LeaseId, actual: &Amounts) -> std::result::Result<(), Ended> {
-        self.book.lock().settle(lease, actual, || self.clock.now())
+    fn settle(&self, lease: LeaseId, actual: &Amounts) -> Result<()> {
+        self.book.lock().settle(lease, actual, || self.clock.now()).map_err(Error::LeaseEnded)
     }
 
-    fn fail(&self, lease: LeaseId, kept: &Amounts, setback: &Setback) -> std::result::Result<Time, Ended> {
-        self.book.lock().fail(lease, kept, setback, || self.clock.now())
+    fn fail(&self, lease: LeaseId, kept: &Amounts, setback: &Setback) -> Result<Time> {
+        self.book.lock().fail(lease, kept, setback, || self.clock.now()).map_err(Error::LeaseEnded)
     }
 
-    fn renew(&self, lease: LeaseId) -> std::result::Result<(), Ended> {
-        self.book.lock().renew(lease, self.clock.now())
+    fn renew(&self, lease: LeaseId) -> Result<()> {
+        self.book.lock().renew(lease, self.clock.now()).map_err(Error::LeaseEnded)
     }
 
-    fn status(&self, scope: ScopeId) -> ScopeStatus {
-        self.book.lock().status(scope, self.clock.now())
+    fn status(&self, scope: ScopeId) -> Result<ScopeStatus> {
+        Ok(self.book.lock().status(scope, self.clock.now()))
     }
 
     fn forget_leases(&self) {
-        self.book.lock().forget_leases();
+        self.book.lock().forget_leases(false);
     }
 }

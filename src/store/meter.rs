@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::bucket::Bucket;
+use crate::bytes::bytes_of_fields;
 use crate::clock::Time;
 use crate::pace::{Rate, Told};
 use crate::quota::{Limit, MAX_AMOUNT};
@@ -43,6 +44,8 @@ pub(super) struct Meter {
     /// Since when the provider tells of more than is here, and the least of it.
     spare: Option<(Time, u64)>,
 }
+
+bytes_of_fields!(Meter { bucket, configured, learned, assumed, drained, largest_call, source, since, spare });
 
 impl Meter {
     pub(super) fn new(limit: Limit) -> Self {

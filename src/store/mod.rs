@@ -5,14 +5,19 @@ mod book;
 mod memory;
 mod meter;
 mod scope;
+mod sqlite;
+#[cfg(test)]
+mod through_bytes;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use memory::MemoryStore;
+pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all};
 
+use crate::bytes::bytes_of_variants;
 use crate::clock::Time;
-use crate::error::{Ended, Misfit, Result};
+use crate::error::{Misfit, Result};
 use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Limit, Quota};
 use crate::scope::{Blocked, Path, ScopeId};
@@ -45,6 +50,8 @@ pub enum Source {
     /// Nobody: it was found by refusals.
     Assumed,
 }
+
+bytes_of_variants!(Source [Configured, Learned, Assumed]);
 
 impl Source {
     /// The name users read.
@@ -98,20 +105,47 @@ pub trait Store: Send + Sync {
     fn now(&self) -> Time;
 
     /// Makes the scope of that name known, or sets its quota anew; what is used stays used.
-    fn configure(&self, name: &str, quota: &Quota) -> ScopeId;
+    ///
+    /// # Errors
+    /// [`Error::Shared`](crate::error::Error::Shared), here and below, if the state cannot be reached: then nothing is changed.
+    fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId>;
 
     /// Starts a scope without any limits with few calls at once, until something is known.
-    fn be_careful(&self, scope: ScopeId);
+    ///
+    /// # Errors
+    /// The store's.
+    fn be_careful(&self, scope: ScopeId) -> Result<()>;
 
     /// Makes the scope of that name known for as long as it is in use: with permits held, a bucket not full, or one of the
     /// `awaited`, who are asked for only when idle caps are looked for.
-    fn cap(&self, name: &str, quota: &Quota, awaited: &dyn Fn() -> HashSet<ScopeId>) -> ScopeId;
+    ///
+    /// # Errors
+    /// The store's.
+    fn cap(&self, name: &str, quota: &Quota, awaited: &dyn Fn() -> HashSet<ScopeId>) -> Result<ScopeId>;
 
     /// The scope of that name, if it is known.
     fn known(&self, name: &str) -> Option<ScopeId>;
 
+    /// The name of a scope that is known.
+    fn name(&self, scope: ScopeId) -> Arc<str>;
+
     /// Takes `amounts` and one permit from all scopes of the path, or nothing.
-    fn reserve(&self, path: &Path, amounts: &Amounts) -> Decision;
+    ///
+    /// # Errors
+    /// The store's.
+    fn reserve(&self, path: &Path, amounts: &Amounts) -> Result<Decision>;
+
+    /// A call that was refused waits on, so that calls of other processes do not pass it. To be said anew each time that it is
+    /// refused; whoever falls silent loses the place.
+    ///
+    /// # Errors
+    /// The store's.
+    fn wait(&self, _blocked: &Blocked, _amounts: &Amounts) -> Result<()> {
+        Ok(())
+    }
+
+    /// Nobody waits any more in this process.
+    fn leave(&self) {}
 
     /// The earliest time at which the rates of the path have room for `amounts` after `ahead` was charged, and
     /// which of them is the last to have it; None where there is room already. Permits are not looked at.
@@ -124,30 +158,33 @@ pub trait Store: Send + Sync {
     /// whether one of them has changed.
     ///
     /// # Errors
-    /// How the lease ended, if it is over.
-    fn learn(&self, lease: LeaseId, told: &[Told]) -> std::result::Result<bool, Ended>;
+    /// [`Error::LeaseEnded`](crate::error::Error::LeaseEnded) if it is over.
+    fn learn(&self, lease: LeaseId, told: &[Told]) -> Result<bool>;
 
     /// Ends the lease of a call that has its answer; `actual` replaces what was reserved.
     ///
     /// # Errors
-    /// How the lease ended, if it is over.
-    fn settle(&self, lease: LeaseId, actual: &Amounts) -> std::result::Result<(), Ended>;
+    /// [`Error::LeaseEnded`](crate::error::Error::LeaseEnded) if it is over.
+    fn settle(&self, lease: LeaseId, actual: &Amounts) -> Result<()>;
 
     /// Ends the lease of a call that has none; `kept` replaces what was reserved. What it ran into concerns the innermost scope
     /// that is no cap. Returns when the lease was granted.
     ///
     /// # Errors
-    /// How the lease ended, if it is over.
-    fn fail(&self, lease: LeaseId, kept: &Amounts, setback: &Setback) -> std::result::Result<Time, Ended>;
+    /// [`Error::LeaseEnded`](crate::error::Error::LeaseEnded) if it is over.
+    fn fail(&self, lease: LeaseId, kept: &Amounts, setback: &Setback) -> Result<Time>;
 
     /// Sets the lease's expiry anew.
     ///
     /// # Errors
-    /// How the lease ended, if it is over.
-    fn renew(&self, lease: LeaseId) -> std::result::Result<(), Ended>;
+    /// [`Error::LeaseEnded`](crate::error::Error::LeaseEnded) if it is over.
+    fn renew(&self, lease: LeaseId) -> Result<()>;
 
     /// The scope as it stands.
-    fn status(&self, scope: ScopeId) -> ScopeStatus;
+    ///
+    /// # Errors
+    /// The store's.
+    fn status(&self, scope: ScopeId) -> Result<ScopeStatus>;
 
     /// Drops all leases without giving their amounts back: in a forked child they are the parent's.
     fn forget_leases(&self);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::meter::{Meter, Reading};
 use super::{LimitStatus, ScopeStatus, Source};
+use crate::bytes::Bytes;
 use crate::clock::Time;
 use crate::error::Misfit;
 use crate::pace::{Concurrency, Flow, Loss, Pause, Refusal, Setback, Told};
@@ -53,6 +54,31 @@ impl Scope {
             concurrency: None,
             flow: Flow::default(),
         }
+    }
+
+    /// Appends all but the name, by which it is found again.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.is_cap.write(out);
+        self.meters.write(out);
+        self.permits.write(out);
+        self.headroom.write(out);
+        self.pause.write(out);
+        self.concurrency.write(out);
+        self.flow.write(out);
+    }
+
+    /// The scope that was written, under that name.
+    pub(super) fn read(name: Arc<str>, from: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            name,
+            is_cap: Bytes::read(from)?,
+            meters: Bytes::read(from)?,
+            permits: Bytes::read(from)?,
+            headroom: Bytes::read(from)?,
+            pause: Bytes::read(from)?,
+            concurrency: Bytes::read(from)?,
+            flow: Bytes::read(from)?,
+        })
     }
 
     /// Starts with few calls at once, if nothing is known of its limits.
@@ -160,6 +186,12 @@ impl Scope {
     /// A call is over, and nobody knows what it used.
     pub(super) fn release(&mut self, amounts: &Amounts) {
         self.permits.give_back();
+        self.flow.ended(amounts);
+    }
+
+    /// All calls of a holder that is gone are over.
+    pub(super) fn release_all(&mut self, permits: u32, amounts: &Amounts) {
+        (0..permits).for_each(|_| self.permits.give_back());
         self.flow.ended(amounts);
     }
 

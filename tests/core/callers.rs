@@ -84,7 +84,7 @@ impl Trial {
         let quota =
             self.told.map_or(Quota::new(Vec::new(), None).unwrap(), |rpm| crate::world::quota(rpm, 0, 0));
         let (world, place) = World::with(&quota.with_headroom(LATENCY));
-        world.limiter.be_careful(place.scope);
+        world.limiter.be_careful(place.scope).unwrap();
         let mut run = Run {
             world,
             place,

@@ -108,7 +108,7 @@ fn a_limit_that_was_told_by_mistake_leaves_no_debt() {
 fn what_is_configured_anew_is_in_force_at_once() {
     let (world, model) = World::with(&quota(400, 0, 0));
     learn(&world, &model, requests(100, 90, MINUTE));
-    world.limiter.configure("model", &quota(800, 0, 0));
+    world.limiter.configure("model", &quota(800, 0, 0)).unwrap();
     let limit = world.status(&model).scope.limits.remove(0);
     assert_eq!((limit.limit.amount(), limit.source), (800, Source::Configured));
 }

@@ -30,7 +30,7 @@ fn answered(world: &World, place: &Place, told: Told) {
 #[test]
 fn nothing_configured_is_few_calls_at_once_until_the_first_answer_tells_the_limit() {
     let (world, model) = World::with(&quota(0, 0, 0));
-    world.limiter.be_careful(model.scope);
+    world.limiter.be_careful(model.scope).unwrap();
     let first: Vec<Lease> = (0..8).map(|_| world.lease(&model, tokens(1))).collect();
     world.queued(&model, 1, tokens(1));
     world.limiter.learn(&first[0], &[requests(600, 599)]).unwrap();
@@ -74,14 +74,14 @@ fn the_smaller_of_what_is_configured_and_what_is_told_is_in_force() {
 #[test]
 fn a_tenants_cap_learns_nothing() {
     let (world, model) = World::with(&quota(600, 0, 0));
-    let cap = world.limiter.cap("cap", &quota(60, 0, 0));
+    let cap = world.limiter.cap("cap", &quota(60, 0, 0)).unwrap();
     let path = model.path.with(cap).unwrap();
     let lease = world
         .limiter
         .try_acquire(&Request { path: &path, tenant: "a", ..request(&model, tokens(1)) })
         .unwrap();
     world.limiter.learn(&lease, &[requests(300, 10)]).unwrap();
-    let cap = world.limiter.status(cap).scope.limits.remove(0);
+    let cap = world.limiter.status(cap).unwrap().scope.limits.remove(0);
     assert_eq!((cap.limit.amount(), cap.remaining, cap.source), (60, 59, Source::Configured));
     assert_eq!(world.status(&model).scope.limits[0].limit.amount(), 300);
 }
@@ -178,7 +178,7 @@ impl Run {
     fn new(rpm: u64, is_careful: bool) -> Self {
         let (world, model) = World::with(&quota(rpm, 0, 0));
         if is_careful {
-            world.limiter.be_careful(model.scope);
+            world.limiter.be_careful(model.scope).unwrap();
         }
         Self { world, model, held: Vec::new(), waiting: 0, paused_until: Time::ZERO, asked: 0 }
     }

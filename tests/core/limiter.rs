@@ -145,7 +145,7 @@ fn another_quota_in_mid_run_is_followed_at_once() {
     let (world, model) = World::with(&quota(1, 0, 0));
     world.lease(&model, tokens(1));
     world.queued(&model, 1, tokens(1));
-    world.limiter.configure("model", &quota(10, 0, 0));
+    world.limiter.configure("model", &quota(10, 0, 0)).unwrap();
     assert_eq!(world.started(), [1]);
 }
 

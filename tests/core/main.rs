@@ -17,6 +17,7 @@ mod provider;
 mod queue;
 mod quota;
 mod retry;
+mod shared;
 mod store;
 mod throttle;
 mod world;

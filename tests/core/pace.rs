@@ -154,14 +154,14 @@ fn a_refusal_pauses_neither_the_account_nor_its_other_models_nor_a_cap() {
     let account = world.place("account", &quota(600, 0, 0), None);
     let one = world.place("one", &quota(600, 0, 0), Some(&account));
     let two = world.place("two", &quota(600, 0, 0), Some(&account));
-    let cap = world.limiter.cap("cap", &quota(60, 0, 0));
+    let cap = world.limiter.cap("cap", &quota(60, 0, 0)).unwrap();
     let path = one.path.with(cap).unwrap();
     let capped = Request { path: &path, tenant: "a", ..request(&one, tokens(1)) };
     let lease = world.limiter.try_acquire(&capped).unwrap();
     fail(&world, &lease, Some(30.0));
     assert!(is_paused(&world.limiter.try_acquire(&request(&one, tokens(1)))));
     assert!(world.limiter.try_acquire(&request(&two, tokens(1))).is_ok());
-    let status = world.limiter.status(cap).scope;
+    let status = world.limiter.status(cap).unwrap().scope;
     assert_eq!((status.paused_until, status.limits[0].remaining, status.in_flight), (None, 60, 0));
 }
 

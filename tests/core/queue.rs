@@ -120,7 +120,7 @@ fn a_tenant_that_comes_back_gets_no_credit_for_having_idled() {
 fn a_tenant_at_its_own_cap_is_passed_over() {
     let world = World::new();
     let model = world.place("model", &quota(600, 0, 0), None);
-    let cap = world.limiter.configure("model/tenant:small", &quota(1, 0, 0));
+    let cap = world.limiter.configure("model/tenant:small", &quota(1, 0, 0)).unwrap();
     let capped = Place { path: model.path.with(cap).unwrap(), ..model };
     world.limiter.try_acquire(&of("small", &capped, tokens(1))).unwrap();
     world.queue(&of("small", &capped, tokens(1)), 0);
@@ -214,12 +214,12 @@ fn a_call_asked_for_under_a_cap_that_was_forgotten_since_still_has_a_deadline() 
     let world = World::new();
     let model = world.place("model", &quota(0, 0, 1), None);
     let capped = || {
-        let cap = world.limiter.cap("model/tenant:x", &quota(1, 0, 0));
+        let cap = world.limiter.cap("model/tenant:x", &quota(1, 0, 0)).unwrap();
         Place { path: model.path.with(cap).unwrap(), ..model }
     };
     let old = capped();
     for other in 0..1_024 {
-        world.limiter.cap(&other.to_string(), &quota(1, 0, 0));
+        world.limiter.cap(&other.to_string(), &quota(1, 0, 0)).unwrap();
     }
     let new = capped();
     assert_ne!(old.path, new.path);

@@ -6,20 +6,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ratekeeper::clock::ManualClock;
-use ratekeeper::error::Ended;
+use ratekeeper::error::{Ended, Error, Result};
 use ratekeeper::quota::{Amounts, Dimension};
 use ratekeeper::scope::{MAX_DEPTH, Path};
 use ratekeeper::store::{Decision, LeaseId, MemoryStore, Store};
 
+use crate::shared::{new_file, store_in};
 use crate::world::{quota, tokens};
 
+const LEASE_TTL: Duration = Duration::from_secs(10);
+
 fn stores() -> Vec<(Arc<dyn Store>, Arc<ManualClock>)> {
-    let clock = Arc::new(ManualClock::default());
-    vec![(Arc::new(MemoryStore::new(clock.clone(), Duration::from_secs(10))), clock)]
+    let memory = || {
+        let clock = Arc::new(ManualClock::default());
+        (Arc::new(MemoryStore::new(clock.clone(), LEASE_TTL)) as Arc<dyn Store>, clock)
+    };
+    let sqlite = || {
+        let clock = Arc::new(ManualClock::default());
+        (Arc::new(store_in(&new_file(), &clock)) as Arc<dyn Store>, clock)
+    };
+    vec![memory(), sqlite()]
 }
 
-fn granted(decision: Decision) -> LeaseId {
-    match decision {
+fn granted(decision: Result<Decision>) -> LeaseId {
+    match decision.unwrap() {
         Decision::Granted(lease) => lease,
         other => panic!("expected a grant, got {other:?}"),
     }
@@ -28,21 +38,21 @@ fn granted(decision: Decision) -> LeaseId {
 #[test]
 fn a_refusal_changes_nothing() {
     for (store, _) in stores() {
-        let path = Path::of(store.configure("a", &quota(10, 100, 0)));
+        let path = Path::of(store.configure("a", &quota(10, 100, 0)).unwrap());
         granted(store.reserve(&path, &tokens(60)));
-        let before = store.status(path.scopes()[0]);
-        assert!(matches!(store.reserve(&path, &tokens(60)), Decision::Wait(_)));
-        assert!(matches!(store.reserve(&path, &tokens(600)), Decision::Never(_)));
-        assert_eq!(store.status(path.scopes()[0]), before);
+        let before = store.status(path.scopes()[0]).unwrap();
+        assert!(matches!(store.reserve(&path, &tokens(60)), Ok(Decision::Wait(_))));
+        assert!(matches!(store.reserve(&path, &tokens(600)), Ok(Decision::Never(_))));
+        assert_eq!(store.status(path.scopes()[0]).unwrap(), before);
     }
 }
 
 #[test]
 fn the_last_dimension_to_have_room_is_named() {
     for (store, _) in stores() {
-        let path = Path::of(store.configure("a", &quota(60, 60, 0)));
+        let path = Path::of(store.configure("a", &quota(60, 60, 0)).unwrap());
         granted(store.reserve(&path, &Amounts { requests: 60, ..tokens(30) }));
-        match store.reserve(&path, &tokens(40)) {
+        match store.reserve(&path, &tokens(40)).unwrap() {
             Decision::Wait(blocked) => {
                 assert_eq!(blocked.dimension, Dimension::Tokens);
                 assert_eq!(blocked.ready_at, Some(store.now() + Duration::from_secs(10)));
@@ -55,7 +65,7 @@ fn the_last_dimension_to_have_room_is_named() {
 #[test]
 fn a_dimension_that_is_not_asked_for_is_not_waited_for() {
     for (store, _) in stores() {
-        let path = Path::of(store.configure("a", &quota(10, 100, 0)));
+        let path = Path::of(store.configure("a", &quota(10, 100, 0)).unwrap());
         let lease = granted(store.reserve(&path, &tokens(100)));
         store.settle(lease, &tokens(500)).unwrap();
         granted(store.reserve(&path, &tokens(0)));
@@ -65,37 +75,37 @@ fn a_dimension_that_is_not_asked_for_is_not_waited_for() {
 #[test]
 fn an_expired_lease_is_over_and_its_amounts_stay_charged() {
     for (store, clock) in stores() {
-        let path = Path::of(store.configure("a", &quota(0, 100, 1)));
+        let path = Path::of(store.configure("a", &quota(0, 100, 1)).unwrap());
         let silent = granted(store.reserve(&path, &tokens(60)));
         clock.advance(Duration::from_secs(10));
         let next = granted(store.reserve(&path, &tokens(10)));
-        assert_eq!(store.settle(silent, &tokens(0)), Err(Ended::Expired));
-        assert_eq!(store.renew(silent), Err(Ended::Expired));
-        assert_eq!(store.status(path.scopes()[0]).limits[0].remaining, 100 - 60 + 16 - 10);
+        assert_eq!(store.settle(silent, &tokens(0)), Err(Error::LeaseEnded(Ended::Expired)));
+        assert_eq!(store.renew(silent), Err(Error::LeaseEnded(Ended::Expired)));
+        assert_eq!(store.status(path.scopes()[0]).unwrap().limits[0].remaining, 100 - 60 + 16 - 10);
         store.settle(next, &tokens(10)).unwrap();
-        assert_eq!(store.settle(next, &tokens(10)), Err(Ended::Over));
+        assert_eq!(store.settle(next, &tokens(10)), Err(Error::LeaseEnded(Ended::Over)));
     }
 }
 
 #[test]
 fn a_lease_whose_permit_nobody_wanted_can_be_settled_late() {
     for (store, clock) in stores() {
-        let path = Path::of(store.configure("a", &quota(0, 100, 1)));
+        let path = Path::of(store.configure("a", &quota(0, 100, 1)).unwrap());
         let late = granted(store.reserve(&path, &tokens(60)));
         clock.advance(Duration::from_mins(1));
         store.settle(late, &tokens(60)).unwrap();
-        assert_eq!(store.status(path.scopes()[0]).in_flight, 0);
+        assert_eq!(store.status(path.scopes()[0]).unwrap().in_flight, 0);
     }
 }
 
 #[test]
 fn a_smaller_number_of_permits_takes_none_away_from_their_holders() {
     for (store, _) in stores() {
-        let path = Path::of(store.configure("a", &quota(0, 0, 2)));
+        let path = Path::of(store.configure("a", &quota(0, 0, 2)).unwrap());
         let held = [granted(store.reserve(&path, &tokens(1))), granted(store.reserve(&path, &tokens(1)))];
-        store.configure("a", &quota(0, 0, 1));
+        store.configure("a", &quota(0, 0, 1)).unwrap();
         store.settle(held[0], &tokens(1)).unwrap();
-        assert!(matches!(store.reserve(&path, &tokens(1)), Decision::Wait(_)));
+        assert!(matches!(store.reserve(&path, &tokens(1)), Ok(Decision::Wait(_))));
         store.settle(held[1], &tokens(1)).unwrap();
         granted(store.reserve(&path, &tokens(1)));
     }
@@ -105,14 +115,14 @@ fn a_smaller_number_of_permits_takes_none_away_from_their_holders() {
 fn idle_caps_are_forgotten_and_those_in_use_are_kept() {
     for (store, clock) in stores() {
         let one_a_minute = quota(1, 0, 0);
-        let held = store.cap("held", &quota(0, 0, 1), &HashSet::new);
+        let held = store.cap("held", &quota(0, 0, 1), &HashSet::new).unwrap();
         let lease = granted(store.reserve(&Path::of(held), &tokens(1)));
-        let awaited = store.cap("awaited", &one_a_minute, &HashSet::new);
-        let used = store.cap("used", &one_a_minute, &HashSet::new);
+        let awaited = store.cap("awaited", &one_a_minute, &HashSet::new).unwrap();
+        let used = store.cap("used", &one_a_minute, &HashSet::new).unwrap();
         clock.advance(Duration::from_mins(1));
         granted(store.reserve(&Path::of(used), &tokens(1)));
         for tenant in 0..1024 {
-            let id = store.cap(&tenant.to_string(), &one_a_minute, &|| [awaited].into());
+            let id = store.cap(&tenant.to_string(), &one_a_minute, &|| [awaited].into()).unwrap();
             assert_eq!(store.known(&tenant.to_string()), Some(id));
         }
         assert_eq!(store.known("0"), None);
@@ -129,10 +139,12 @@ fn who_waits_is_asked_for_once_a_search_for_idle_caps() {
     for (store, _) in stores() {
         let searches = Cell::new(0);
         for tenant in 0..2_000 {
-            store.cap(&tenant.to_string(), &quota(1, 0, 0), &|| {
-                searches.set(searches.get() + 1);
-                HashSet::new()
-            });
+            store
+                .cap(&tenant.to_string(), &quota(1, 0, 0), &|| {
+                    searches.set(searches.get() + 1);
+                    HashSet::new()
+                })
+                .unwrap();
         }
         assert_eq!(searches.get(), 1);
     }
@@ -141,9 +153,9 @@ fn who_waits_is_asked_for_once_a_search_for_idle_caps() {
 #[test]
 fn a_path_has_a_greatest_depth() {
     let (store, _) = stores().remove(0);
-    let mut path = Path::of(store.configure("0", &quota(1, 0, 0)));
+    let mut path = Path::of(store.configure("0", &quota(1, 0, 0)).unwrap());
     for depth in 1..MAX_DEPTH {
-        path = path.with(store.configure(&depth.to_string(), &quota(1, 0, 0))).unwrap();
+        path = path.with(store.configure(&depth.to_string(), &quota(1, 0, 0)).unwrap()).unwrap();
     }
-    assert_eq!(path.with(store.configure("one more", &quota(1, 0, 0))), None);
+    assert_eq!(path.with(store.configure("one more", &quota(1, 0, 0)).unwrap()), None);
 }

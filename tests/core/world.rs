@@ -50,7 +50,7 @@ impl World {
     }
 
     pub(crate) fn place(&self, name: &str, quota: &Quota, within: Option<&Place>) -> Place {
-        let scope = self.limiter.configure(name, quota);
+        let scope = self.limiter.configure(name, quota).unwrap();
         let path = within.map_or(Path::of(scope), |outer| outer.path.with(scope).unwrap());
         Place { scope, class: self.limiter.class(path), path }
     }
@@ -93,7 +93,7 @@ impl World {
     }
 
     pub(crate) fn status(&self, place: &Place) -> Status {
-        self.limiter.status(place.scope)
+        self.limiter.status(place.scope).unwrap()
     }
 
     pub(crate) fn remaining(&self, place: &Place) -> Vec<i64> {

@@ -1,0 +1,324 @@
+"""One quota for real processes: forked, spawned and killed, on one SQLite file."""
+
+import asyncio
+import mmap
+import os
+import random
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+import traceback
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import ratekeeper as rk
+
+PACKAGE = Path(rk.__file__).parents[1]
+#: How long a process is believed to be there after its last sign of life, and a little.
+MISSED = 12.0
+
+
+@pytest.fixture
+def store(tmp_path):
+    return f"sqlite://{tmp_path}/quota.db"
+
+
+def forked(work):
+    """A child that does the work and is gone; 0 if it returned."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            signal.alarm(60)
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            os._exit(code)
+    return pid
+
+
+def code_of(pid):
+    return os.waitpid(pid, 0)[1]
+
+
+def script(text, *arguments):
+    """A new interpreter that runs the text."""
+    command = [sys.executable, "-c", textwrap.dedent(text), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def remaining(limiter):
+    return limiter.status()["limits"][0]["remaining"]
+
+
+# --- one quota --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_limiter_made_before_the_fork_shares_its_quota_with_the_children(store):
+    limiter = rk.RateLimiter(rk.Quota(rpd=100, concurrency=2), store=store)
+    held = limiter.try_acquire()
+
+    def work():
+        assert limiter.status()["in_flight"] == 1
+        with limiter.acquire(timeout=5):
+            assert limiter.try_acquire() is None
+        held.settle()  # the parent's: without effect
+        assert limiter.status()["in_flight"] == 1
+
+    assert code_of(forked(work)) == 0
+    assert (remaining(limiter), limiter.status()["in_flight"]) == (98, 1)
+    held.settle()
+    assert limiter.status()["in_flight"] == 0
+
+
+def test_processes_of_their_own_share_what_they_name(store):
+    limiter = rk.RateLimiter(rk.Quota(rpd=100), name="shared", store=store)
+    text = """
+        import sys, ratekeeper as rk
+        limiter = rk.RateLimiter(rk.Quota(rpd=100), name="shared", store=sys.argv[1])
+        for _ in range(10):
+            with limiter.acquire():
+                pass
+    """
+    children = [script(text, store) for _ in range(4)]
+    for child in children:
+        _, errors = child.communicate(timeout=60)
+        assert (child.returncode, errors) == (0, "")
+    assert remaining(limiter) == 60
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["thread", "loop"])
+def test_who_waits_for_another_processs_permit_gets_it_soon(store, kind):
+    limiter = rk.RateLimiter(rk.Quota(concurrency=1), store=store)
+    reading, writing = os.pipe()
+
+    def work():
+        with limiter.acquire():
+            os.write(writing, b"held")
+            time.sleep(0.3)
+            freed = struct.pack("d", time.monotonic())
+        os.write(writing, freed)
+
+    child = forked(work)
+    assert os.read(reading, 4) == b"held"
+    if kind == "thread":
+        limiter.acquire(timeout=10).wait().close()
+    else:
+
+        async def wait():
+            async with limiter.acquire(timeout=10):
+                pass
+
+        asyncio.run(wait())
+    late = time.monotonic() - struct.unpack("d", os.read(reading, 8))[0]
+    assert code_of(child) == 0
+    assert late < 0.5
+
+
+def test_what_was_used_and_learned_is_there_after_a_restart(store):
+    for left in (98, 97, 96):  # the headroom takes one
+        keeper = rk.Keeper(rk.Quota(rpd=100), store=store, name=f"keeper {left}")
+        limiter = keeper.limiter("openai/prod/gpt-4o")
+        limiter.acquire().wait().settle()
+        assert remaining(limiter) == left
+        del keeper, limiter
+
+
+def test_accounts_and_tenants_are_shared_too(store):
+    def limiters():
+        account = rk.RateLimiter(rk.Quota(rpd=100), name="account", store=store)
+        tenants = {"*": rk.Quota(rpd=2)}
+        return account, rk.RateLimiter(rk.Quota(rpd=50), name="model", within=account, tenants=tenants)
+
+    one, other = limiters(), limiters()
+    assert one[1].try_acquire(tenant="acme")
+    assert other[1].try_acquire(tenant="acme")
+    assert one[1].try_acquire(tenant="acme") is None
+    assert other[1].try_acquire(tenant="globex")
+    assert [remaining(limiter) for limiter in (*one, *other)] == [97, 47, 97, 47]
+
+
+# --- processes that end -----------------------------------------------------------------------------------
+
+
+def test_a_process_that_ends_in_peace_gives_its_permits_back_at_once(store):
+    limiter = rk.RateLimiter(rk.Quota(concurrency=3), name="shared", store=store)
+    text = """
+        import sys, ratekeeper as rk
+        limiter = rk.RateLimiter(rk.Quota(concurrency=3), name="shared", store=sys.argv[1])
+        held = [limiter.try_acquire() for _ in range(3)]
+        print(limiter.status()["in_flight"])
+    """
+    output, errors = script(text, store).communicate(timeout=60)
+    assert (output.strip(), errors) == ("3", "")
+    assert limiter.status()["in_flight"] == 0
+
+
+def churn(limiter, counts, place):
+    """Takes and gives for ever, and counts what it was given where a kill does not lose it."""
+    dice = random.Random(place)
+    while True:
+        lease = limiter.acquire(timeout=60).wait()
+        counts[place * 8 : place * 8 + 8] = struct.pack(
+            "q", struct.unpack_from("q", counts, place * 8)[0] + 1
+        )
+        if dice.random() < 0.3:
+            time.sleep(dice.random() * 0.02)
+        lease.settle()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_hundred_killed_processes_leave_nothing_behind(store):
+    """Each is killed at a random moment, in mid-transaction too; then all permits come back, and every grant was booked."""
+    most, permits, kills = 100_000, 60, 100
+    quota = rk.Quota(rk.Limit("requests", most, timedelta(days=31)), concurrency=permits)
+    limiter = rk.RateLimiter(quota, store=store)
+    counts, dice, running, held = mmap.mmap(-1, kills * 8), random.Random(1), [], 0
+    for place in range(kills):
+        running.append(forked(lambda place=place: churn(limiter, counts, place)))
+        while len(running) > (2 if place < kills - 1 else 0):
+            time.sleep(dice.random() * 0.04)
+            pid = running.pop(dice.randrange(len(running)))
+            os.kill(pid, signal.SIGKILL)
+            assert os.WTERMSIG(code_of(pid)) == signal.SIGKILL
+            held = max(held, limiter.status()["in_flight"])
+    died = time.monotonic()
+    assert 0 < held <= permits
+    while limiter.status()["in_flight"] > 0:
+        assert time.monotonic() - died < MISSED
+        time.sleep(0.1)
+    counted, booked = sum(struct.unpack(f"{kills}q", counts)), most - remaining(limiter)
+    assert counted > kills
+    # A kill between the grant and the counting of it hides one; what flows back in a month's quota is no more.
+    assert counted - 2 <= booked <= counted + kills
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_process_that_was_stopped_for_long_has_lost_its_leases(store):
+    limiter = rk.RateLimiter(rk.Quota(concurrency=1), store=store)
+    reading, writing = os.pipe()
+
+    def work():
+        lease = limiter.try_acquire()
+        os.write(writing, b"held")
+        time.sleep(0.5)  # it is stopped in here, and goes on when it is late
+        try:
+            lease.settle()
+        except rk.LeaseError:
+            os.write(writing, b"lost")
+
+    child = forked(work)
+    assert os.read(reading, 4) == b"held"
+    os.kill(child, signal.SIGSTOP)
+    with limiter.acquire(timeout=MISSED):
+        os.kill(child, signal.SIGCONT)
+        assert os.read(reading, 4) == b"lost"
+        assert code_of(child) == 0
+        assert limiter.status()["in_flight"] == 1
+
+
+# --- forks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_many_forks_under_load_all_work_and_the_parent_goes_on(store, threads):
+    limiter = rk.RateLimiter(rk.Quota(rpm=10_000_000, concurrency=3), store=store)
+    end = []
+
+    def load():
+        while not end:
+            with limiter.acquire(timeout=30):
+                time.sleep(0)
+
+    running = [threads(load) for _ in range(3)]
+
+    def work():
+        for _ in range(20):
+            with limiter.acquire(timeout=30):
+                pass
+
+    try:
+        assert [code_of(forked(work)) for _ in range(25)] == [0] * 25
+    finally:
+        end.append(True)
+    for thread in running:
+        thread.join(30)
+    assert limiter.status()["in_flight"] == 0
+
+
+# --- what is wrong is said --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///", "sqlite://quota.db", "quota.db", "mysql://root:secret@host/db", ""]
+)
+def test_a_url_that_names_no_store_is_refused_without_showing_it(url):
+    with pytest.raises(rk.ConfigError, match="store") as refusal:
+        rk.Keeper(store=url)
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_store_that_cannot_be_used_is_refused_when_the_keeper_is_made(tmp_path):
+    with pytest.raises(rk.StoreError, match="has to be a folder"):
+        rk.Keeper(store=f"sqlite://{tmp_path}/no/such/folder/quota.db")
+    (tmp_path / "text.db").write_text("this is no database, and long enough to be seen as none" * 100)
+    with pytest.raises(rk.StoreError, match="damaged or no SQLite file") as refusal:
+        rk.RateLimiter(rk.Quota(rpm=1), store=f"sqlite://{tmp_path}/text.db")
+    assert refusal.value.store == f"{tmp_path}/text.db"
+
+
+def test_a_file_that_was_removed_is_no_second_quota(store, tmp_path):
+    limiter = rk.RateLimiter(rk.Quota(rpd=1), store=store)
+    assert limiter.try_acquire()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    time.sleep(3)
+    with pytest.raises(rk.StoreError, match="removed or replaced"):
+        limiter.try_acquire()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_full_disk_is_an_error_and_all_goes_on_when_there_is_room_again(store):
+    limiter = rk.RateLimiter(rk.Quota(rpd=100), store=store)
+
+    def work():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        held = limiter.try_acquire()
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, most))
+        for act in (limiter.try_acquire, held.settle):
+            with pytest.raises(rk.StoreError):
+                act()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        assert remaining(limiter) == 99
+        assert limiter.try_acquire()
+
+    assert code_of(forked(work)) == 0
+    assert remaining(limiter) == 98
+
+
+def test_nothing_beside_within(store):
+    outer = rk.RateLimiter(rk.Quota(rpm=1))
+    with pytest.raises(rk.ConfigError, match="store"):
+        rk.RateLimiter(rk.Quota(rpm=1), name="inner", within=outer, store=store)
+
+
+def test_the_file_and_the_environment_name_the_store(tmp_path):
+    file = tmp_path / "ratekeeper.toml"
+    file.write_text(f'store = "sqlite://{tmp_path}/quota.db"\n')
+    rk.Keeper.from_config(file)
+    assert (tmp_path / "quota.db").exists()
