@@ -61,6 +61,8 @@ struct Entry<W> {
     call: Call,
     rank: Rank,
     waiter: W,
+    /// Whether it is being asked about elsewhere, and has left its line for as long.
+    is_out: bool,
 }
 
 struct Slot<W> {
@@ -138,6 +140,10 @@ impl<W> Queue<W> {
         for (tenant, count) in self.classes_under(scope).flat_map(Class::waiting) {
             *counts.entry(self.tenants.name(tenant)).or_default() += count;
         }
+        let out = self.slots.iter().filter_map(|slot| slot.entry.as_ref()).filter(|entry| entry.is_out);
+        for entry in out.filter(|entry| entry.call.path.scopes().contains(&scope)) {
+            *counts.entry(self.tenants.name(entry.call.tenant)).or_default() += 1;
+        }
         counts
     }
 
@@ -168,9 +174,11 @@ impl<W> Queue<W> {
         self.classes[call.class.0].ahead(call.tenant, call.priority)
     }
 
-    /// Puts a call at its place, for the reason it found; tells whether that is the first place of its class.
-    pub fn push(&mut self, call: Call, waiter: W, now: Time, reason: Blocked) -> (Ticket, bool) {
-        self.block(reason);
+    /// Puts a call at its place, for the reason it found, if it was asked about; tells whether that is the first place of its class.
+    pub fn push(&mut self, call: Call, waiter: W, now: Time, reason: Option<Blocked>) -> (Ticket, bool) {
+        if let Some(reason) = reason {
+            self.block(reason);
+        }
         self.arrivals += 1;
         let rank = Rank::new(now, call.priority, self.arrivals);
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -184,7 +192,7 @@ impl<W> Queue<W> {
             self.deadlines.insert((deadline, ticket));
         }
         let is_head = self.classes[call.class.0].first().is_some_and(|head| head.ticket == ticket);
-        self.slots[slot as usize].entry = Some(Entry { call, rank, waiter });
+        self.slots[slot as usize].entry = Some(Entry { call, rank, waiter, is_out: false });
         (ticket, is_head)
     }
 
@@ -197,7 +205,9 @@ impl<W> Queue<W> {
         self.free.push(ticket.slot);
         let call = &entry.call;
         let counter = self.tenants.leave(call.tenant);
-        self.classes[call.class.0].remove(call, counter, entry.rank);
+        if !entry.is_out {
+            self.classes[call.class.0].remove(call, counter, entry.rank);
+        }
         if let Some(deadline) = call.deadline {
             self.deadlines.remove(&(deadline, ticket));
         }
@@ -205,6 +215,27 @@ impl<W> Queue<W> {
             self.unblock();
         }
         Some((entry.call, entry.waiter))
+    }
+
+    /// Takes a call out of its line for as long as it is asked about elsewhere, and charges its tenant as if it started, so that the next
+    /// in turn is the right one. It keeps its ticket. Returns whom it was charged to.
+    pub fn lend(&mut self, ticket: Ticket) -> Option<TenantId> {
+        let entry = self.slots[ticket.slot as usize].entry.as_mut()?;
+        let (call, rank) = (entry.call, entry.rank);
+        entry.is_out = true;
+        self.classes[call.class.0].remove(&call, self.tenants.served(call.tenant), rank);
+        self.charge(call.tenant, &call.amounts)
+    }
+
+    /// Puts a call back that has to wait on; false if it waits no longer.
+    pub fn put_back(&mut self, ticket: Ticket) -> bool {
+        let slot = self.slots.get_mut(ticket.slot as usize);
+        let slot = slot.filter(|slot| slot.generation == ticket.generation);
+        let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) else { return false };
+        let (call, rank) = (entry.call, entry.rank);
+        entry.is_out = false;
+        self.classes[call.class.0].push(&call, self.tenants.served(call.tenant), rank, ticket);
+        true
     }
 
     /// Takes out everybody.
@@ -244,7 +275,9 @@ impl<W> Queue<W> {
     /// The first call whose deadline is over, and what it waited for.
     #[must_use]
     pub fn overdue(&self, now: Time) -> Option<(Ticket, Blocked)> {
-        let &(_, ticket) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        let due = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
+        // What is asked about elsewhere is answered there, and soon.
+        let (_, ticket) = due.copied().find(|(_, ticket)| !entry_of(&self.slots, *ticket).is_out)?;
         // What holds up the head of a line need not be on the paths behind it: a cap can be forgotten and made anew between the
         // asking for a lease and the wait for it.
         let obstacle = self.obstacle(&entry_of(&self.slots, ticket).call.path);

@@ -112,6 +112,11 @@ impl Tenants {
         tenant.served
     }
 
+    /// Where a tenant that waits stands.
+    pub(super) fn served(&self, id: TenantId) -> u64 {
+        self.get(id).expect("a tenant is kept while it waits").served
+    }
+
     /// Adds what a call takes; returns where the tenant stood and stands now if it waits, for then it has moved.
     pub(super) fn charge(&mut self, id: TenantId, amounts: &Amounts) -> Option<(u64, u64)> {
         let level = self.level;

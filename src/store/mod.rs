@@ -4,6 +4,7 @@
 mod book;
 mod memory;
 mod meter;
+mod redis;
 mod scope;
 mod sqlite;
 #[cfg(test)]
@@ -11,8 +12,10 @@ mod through_bytes;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use memory::MemoryStore;
+pub use redis::{Inside, RedisStore};
 pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all};
 
 use crate::bytes::bytes_of_variants;
@@ -188,4 +191,28 @@ pub trait Store: Send + Sync {
 
     /// Drops all leases without giving their amounts back: in a forked child they are the parent's.
     fn forget_leases(&self);
+
+    /// This store, if it is a round trip away: then `reserve` and `status` wait for it, and nothing else does.
+    fn remote(&self) -> Option<&dyn Remote> {
+        None
+    }
+}
+
+/// A store that is a round trip away, as the one sees it who asks it for everybody.
+pub trait Remote: Send + Sync {
+    /// Tells the store what was ended since, and asks it for all of these, in this order: where one has no room, no later one of the same
+    /// scope passes it. Waits for the answers.
+    fn ask(&self, asked: &[(Path, Amounts)]) -> Vec<Result<Decision>>;
+
+    /// When it has to be asked though nobody waits: this process has to say that it is there.
+    fn due_at(&self) -> Time;
+
+    /// Waits until there is something to do, but no longer than that.
+    fn wait(&self, longest: Duration);
+
+    /// Has whoever waits there go on.
+    fn ring(&self);
+
+    /// Keeps a fork, which waits for its end, from finding a lock that is held in here.
+    fn enter(&self) -> Inside;
 }

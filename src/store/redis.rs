@@ -1,0 +1,21 @@
+//! The state of all scopes in a Redis server, for the processes of many hosts.
+//!
+//! The leases of a process stay with it; the server keeps what scopes share, and what each process holds of them. Callers never wait for the
+//! server: they stand in the queue, and an agent asks for many of them with one script call, which tells by the way what was ended
+//! since. The script takes all steps that are plain arithmetic. What is not is decided here, on the state that was last seen, and
+//! swapped in if nobody was faster.
+
+mod bell;
+mod clock;
+mod exchange;
+mod gate;
+mod link;
+mod state;
+mod step;
+mod store;
+mod target;
+mod tree;
+mod wire;
+
+pub use gate::{Inside, close_gate, open_gate};
+pub use store::{RedisStore, leave_all_redis};

@@ -1,0 +1,46 @@
+//! The server's time as far as it is known here, between its answers. It never runs backwards.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::clock::{Clock, SystemClock, Time, unix_micros};
+
+/// The server's clock, told from ours and from what the server says.
+pub(super) struct ServerClock {
+    /// What its clock is ahead of ours, in nanoseconds.
+    ahead: AtomicI64,
+    /// The latest time that was told.
+    told: AtomicU64,
+}
+
+impl ServerClock {
+    /// As if its wall clock were ours.
+    pub(super) fn new() -> Self {
+        let wall = unix_micros().saturating_mul(1_000);
+        Self { ahead: AtomicI64::new(wall - signed(SystemClock.now())), told: AtomicU64::new(0) }
+    }
+
+    /// Our time, to be given to [`ServerClock::heard`].
+    pub(super) fn here() -> Time {
+        SystemClock.now()
+    }
+
+    /// The server said at `server` what we asked at `asked`: then now is no earlier than that, and no later than if the answer had taken
+    /// all the time.
+    pub(super) fn heard(&self, server: Time, asked: Time) {
+        let now = SystemClock.now();
+        let (earliest, latest) = (signed(server) - signed(now), signed(server) - signed(asked));
+        let ahead = self.ahead.load(Ordering::Relaxed).clamp(earliest, latest);
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    /// What time it is there.
+    pub(super) fn now(&self) -> Time {
+        let now = signed(SystemClock.now()).saturating_add(self.ahead.load(Ordering::Relaxed));
+        let now = u64::try_from(now).unwrap_or_default();
+        Time::from_nanos(self.told.fetch_max(now, Ordering::Relaxed).max(now))
+    }
+}
+
+fn signed(time: Time) -> i64 {
+    i64::try_from(time.nanos()).unwrap_or(i64::MAX)
+}
