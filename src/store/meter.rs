@@ -95,6 +95,10 @@ impl Meter {
         self.learned.is_some()
     }
 
+    pub(super) const fn is_assumed(&self) -> bool {
+        self.assumed.is_some()
+    }
+
     /// Whether anybody says how large it is.
     pub(super) const fn is_known(&self) -> bool {
         self.is_configured() || self.is_learned() || self.assumed.is_some()

@@ -4,6 +4,7 @@
 mod book;
 mod memory;
 mod meter;
+mod redis;
 mod scope;
 mod sqlite;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod through_bytes;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use memory::MemoryStore;
 pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all};
@@ -21,6 +23,9 @@ use crate::error::{Misfit, Result};
 use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Limit, Quota};
 use crate::scope::{Blocked, Path, ScopeId};
+
+/// How long the place of a process that does not ask any more is kept in the line of those that share a scope.
+const PLACE_KEPT: Duration = Duration::from_millis(750);
 
 /// A live claim on all scopes of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,11 @@
+//! The state of all scopes in a Redis server, for the processes of many hosts.
+#![allow(dead_code, reason = "the store that uses it comes next")]
+
+mod state;
+mod step;
+mod wire;
+
+#[cfg(test)]
+mod script_tests;
+#[cfg(test)]
+mod server;
