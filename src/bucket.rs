@@ -22,6 +22,7 @@ use crate::bytes::bytes_of_fields;
 use crate::clock::Time;
 use crate::quota::Limit;
 
+pub(crate) use marks::KEPT;
 use marks::Marks;
 
 /// The state of one limit.
@@ -48,7 +49,25 @@ pub struct Bucket {
 
 bytes_of_fields!(Bucket { limit, tat, lows, highs });
 
+/// What of a bucket changes with each call, in nanoseconds x amount, for a store that keeps it in a form of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Levels {
+    pub(crate) tat: u128,
+    pub(crate) lows: Vec<(Time, u128)>,
+    pub(crate) highs: Vec<(Time, u128)>,
+}
+
 impl Bucket {
+    pub(crate) fn levels(&self) -> Levels {
+        Levels { tat: self.tat, lows: self.lows.entries().to_vec(), highs: self.highs.entries().to_vec() }
+    }
+
+    /// Goes on from levels as they were; false if they are none of a bucket.
+    pub(crate) fn set_levels(&mut self, levels: &Levels) -> bool {
+        self.tat = levels.tat;
+        self.lows.replace(&levels.lows) && self.highs.replace(&levels.highs)
+    }
+
     /// A full bucket.
     #[must_use]
     pub fn new(limit: Limit) -> Self {

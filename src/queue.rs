@@ -287,12 +287,18 @@ impl<W> Queue<W> {
     /// Starts a round of asking: forgets what was blocked.
     pub fn start_round(&mut self) -> Round {
         self.unblock();
+        self.go_on()
+    }
+
+    /// Starts a round of asking those whom nothing holds up that is known already.
+    #[must_use]
+    pub fn go_on(&self) -> Round {
         let classes = (0..).map(ClassId).zip(&self.classes);
         Round(classes.filter_map(|(id, class)| Some(Reverse((class.first()?, id)))).collect())
     }
 
     /// The fairest call of those that no blocked scope holds up; it has to be removed, or be blocked, before the next is asked for.
-    pub fn next(&mut self, round: &mut Round) -> Option<(Ticket, Call)> {
+    pub fn next(&self, round: &mut Round) -> Option<(Ticket, Call)> {
         loop {
             let mut fairest = round.0.peek_mut()?;
             let Reverse((seen, class)) = *fairest;

@@ -47,6 +47,11 @@ impl Permits {
         self.held = self.held.saturating_sub(1);
     }
 
+    /// Sets how many are held, where somebody else has counted.
+    pub(crate) fn set_held(&mut self, held: u32) {
+        self.held = held;
+    }
+
     /// Sets how many there are. Held ones stay held.
     pub fn resize(&mut self, limit: Option<u32>) {
         self.limit = limit;

@@ -10,6 +10,7 @@ use crate::limiter::{self, Admission, Limiter, Request};
 use crate::pace::{Setback, Told};
 use crate::queue::Ticket;
 use crate::quota::Amounts;
+use crate::store::Remote;
 use crate::throttle::{self, Throttle, Turn};
 
 /// Who decides.
@@ -118,8 +119,18 @@ impl Engine {
         }
     }
 
+    /// The store, if it is a round trip away.
+    pub(super) fn remote(&self) -> Option<&dyn Remote> {
+        match self {
+            Self::Limiter(limiter) => limiter.remote(),
+            Self::Throttle(_) => None,
+        }
+    }
+
+    /// When somebody who waits has to look; never, where an agent does.
     pub(super) fn wake_at(&self) -> Option<Time> {
         match self {
+            Self::Limiter(limiter) if limiter.remote().is_some() => None,
             Self::Limiter(limiter) => limiter.wake_at(),
             Self::Throttle(throttle) => throttle.wake_at(),
         }

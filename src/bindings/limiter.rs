@@ -207,7 +207,9 @@ impl RateLimiter {
     /// The limiter as it stands.
     pub(super) fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.hub.leave_parent_behind(py);
-        let status = self.limiter().status(self.scopes.scope).map_err(|error| raise(py, error))?;
+        let look = || self.limiter().status(self.scopes.scope);
+        let status = if self.hub.remote().is_some() { py.detach(look) } else { look() };
+        let status = status.map_err(|error| raise(py, error))?;
         let status = status_of(py, &status)?;
         let within = self.within.as_ref().map(|outer| outer.get().status(py)).transpose()?;
         status.set_item("within", within)?;

@@ -3,6 +3,7 @@
 //! Everything here runs with the interpreter attached, and the core's locks are taken only then, never across a call into Python:
 //! a fork cannot find them held, and a finaliser that settles a lease cannot deadlock.
 
+mod agent;
 mod budget;
 mod claim;
 mod clock;

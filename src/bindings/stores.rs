@@ -12,10 +12,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::agent;
 use super::clock::{ManualClock, clock_of};
 use super::convert::raise;
 use crate::error::Error;
-use crate::store::{self, SqliteStore, Store};
+use crate::store::{self, RedisStore, SqliteStore, Store};
 
 const SQLITE: &str = "sqlite://";
 /// Leases are nobody's in a store that is only looked at.
@@ -32,16 +33,42 @@ pub(super) fn open(
     let url = url
         .cast::<PyString>()
         .map_err(|_| PyTypeError::new_err(format!("store: expected {EXPECTED}, got {}", url.get_type())))?;
-    let path = path_of(url.to_str()?).map_err(|error| raise(py, error))?;
+    let url = url.to_str()?;
+    if RedisStore::is_named_by(url) {
+        return open_redis(py, url, lease_ttl, clock.is_some()).map_err(|error| raise(py, error));
+    }
+    let path = path_of(url).map_err(|error| raise(py, error))?;
     let manual = clock.map(|clock| clock_of(Some(clock)));
     let store = SqliteStore::open(&path, lease_ttl, manual).map_err(|error| raise(py, error))?;
     start_pulse(py)?;
     Ok(Arc::new(store))
 }
 
+fn open_redis(
+    py: Python<'_>,
+    url: &str,
+    lease_ttl: Duration,
+    is_manual: bool,
+) -> Result<Arc<dyn Store>, Error> {
+    if is_manual {
+        return Err(Error::invalid(
+            "clock",
+            "none beside a Redis store, which has the server's",
+            "a ManualClock",
+        ));
+    }
+    let store = RedisStore::open(url, lease_ttl, |wait| py.detach(wait))?;
+    start_pulse(py).map_err(|error| Error::invalid("store", "threads to be started", error))?;
+    Ok(store)
+}
+
 /// Opens a store, so that whoever names it hears of what is wrong before the first call.
 #[pyfunction]
 fn check_store(py: Python<'_>, store: &str) -> PyResult<()> {
+    if RedisStore::is_named_by(store) {
+        let opened = RedisStore::open(store, PRESENCE, |wait| py.detach(wait));
+        return opened.map(drop).map_err(|error| raise(py, error));
+    }
     let opened = path_of(store).and_then(|path| SqliteStore::open(&path, PRESENCE, None));
     opened.map(drop).map_err(|error| raise(py, error))
 }
@@ -82,14 +109,21 @@ fn pulse_stores(py: Python<'_>) -> PyResult<()> {
 
 #[pyfunction]
 fn leave_stores(py: Python<'_>) -> PyResult<()> {
-    store::leave_all().map_err(|error| raise(py, error))
+    agent::stop_all(py);
+    let left = [py.detach(store::leave_all_redis), store::leave_all()];
+    left.into_iter().collect::<Result<(), Error>>().map_err(|error| raise(py, error))
 }
 
 extern "C" fn close_stores() {
     store::before_fork();
+    store::close_gate();
 }
 
-/// Has the system close all stores in the moment before a fork.
+extern "C" fn open_stores() {
+    store::open_gate();
+}
+
+/// Has the system close all stores in the moment before a fork, and open the gate after it.
 ///
 /// `os.register_at_fork` is too soon: what runs after it, such as the lock of `logging`, may let go of the interpreter, and another
 /// thread opens a store again.
@@ -97,7 +131,7 @@ extern "C" fn close_stores() {
 fn close_before_forks() -> PyResult<()> {
     // SAFETY: the handler lives as long as the process, for a module with native code is never unloaded. It takes locks that are
     // never held across a fork by the thread that forks, and does not unwind.
-    match unsafe { libc::pthread_atfork(Some(close_stores), None, None) } {
+    match unsafe { libc::pthread_atfork(Some(close_stores), Some(open_stores), Some(open_stores)) } {
         0 => Ok(()),
         code => Err(std::io::Error::from_raw_os_error(code).into()),
     }

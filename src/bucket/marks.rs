@@ -6,7 +6,7 @@ use crate::bytes::Bytes;
 use crate::clock::Time;
 
 /// How many are kept. With more, the oldest two merge to the more extreme of them: for lows that gives back less, never more.
-const KEPT: usize = 8;
+pub(crate) const KEPT: usize = 8;
 
 /// The lowest, or the highest, values since past moments: entries of rising time, each less extreme than the one before.
 #[derive(Clone, Debug)]
@@ -38,6 +38,18 @@ impl Marks {
 
     pub(super) fn highs() -> Self {
         Self { extreme: Ordering::Greater, ..Self::lows() }
+    }
+
+    pub(super) fn entries(&self) -> &[(Time, u128)] {
+        &self.entries[..self.len]
+    }
+
+    /// Puts these entries in the place of all; false, and nothing is done, for more than are kept.
+    pub(super) fn replace(&mut self, entries: &[(Time, u128)]) -> bool {
+        let Some(places) = self.entries.get_mut(..entries.len()) else { return false };
+        places.copy_from_slice(entries);
+        self.len = entries.len();
+        true
     }
 
     pub(super) fn record(&mut self, now: Time, value: u128) {

@@ -66,11 +66,11 @@ impl<W> Limiter<W> {
         }
     }
 
-    /// The fairest of those who wait, to be asked about together, in this order.
+    /// The fairest of those who wait, to be asked about together, in this order; also those who were refused before, if it is anew.
     #[must_use]
-    pub fn asks(&self, most: usize) -> Vec<Asked> {
+    pub fn asks(&self, most: usize, is_anew: bool) -> Vec<Asked> {
         let mut queue = self.queue.lock();
-        let mut round = queue.start_round();
+        let mut round = if is_anew { queue.start_round() } else { queue.go_on() };
         let mut asked = Vec::new();
         while asked.len() < most
             && let Some((ticket, call)) = queue.next(&mut round)
@@ -78,6 +78,13 @@ impl<W> Limiter<W> {
             asked.push(Asked { ticket, call, charged: queue.lend(ticket) });
         }
         asked
+    }
+
+    /// Whether anybody waits whom nobody holds up.
+    #[must_use]
+    pub fn has_open(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.next(&mut queue.go_on()).is_some()
     }
 
     /// Hands the answers out: who goes, who is refused, and who waits on.

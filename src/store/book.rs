@@ -1,6 +1,8 @@
 //! All scopes and leases as plain state, and the steps on it: pure functions of (state, request, now).
 //! No lock and no clock; a store wraps it in what makes a step atomic.
 
+mod shared;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,11 +102,6 @@ impl Book {
     /// Whether it is time to look for idle caps.
     pub(super) fn is_crowded(&self) -> bool {
         self.names.len() >= self.sweep_at
-    }
-
-    /// Takes a scope over as somebody else has left it.
-    pub(super) fn put(&mut self, id: ScopeId, scope: Scope) {
-        self.scopes[id.0 as usize] = Some(Box::new(scope));
     }
 
     /// A scope, unless it was forgotten.
@@ -279,6 +276,11 @@ impl Book {
                 scope.grant(amounts, now);
             }
         }
+        self.lease_out(path, amounts, now)
+    }
+
+    /// A lease on what its scopes have given already.
+    pub(super) fn lease_out(&mut self, path: &Path, amounts: &Amounts, now: Time) -> LeaseId {
         let expires_at = now + self.lease_ttl;
         self.next_expiry = self.next_expiry.min(expires_at);
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -318,29 +320,6 @@ impl Book {
                 None => {}
             }
         }
-    }
-
-    /// A lease that is not over.
-    pub(super) fn lease(&mut self, id: LeaseId) -> std::result::Result<Lease, Ended> {
-        self.slot(id)?.lease.ok_or(Ended::Over)
-    }
-
-    /// Undoes the end of a lease that could not be written down.
-    pub(super) fn restore(&mut self, id: LeaseId, lease: Lease) {
-        self.free.retain(|slot| *slot != id.slot);
-        self.slots[id.slot as usize] = Slot { generation: id.generation, lease: Some(lease), expired: false };
-    }
-
-    /// Leases whose holders have been silent for too long, and when the next of the others will have been.
-    pub(super) fn silent(&mut self, now: Time) -> Vec<LeaseId> {
-        if now < self.next_expiry {
-            return Vec::new();
-        }
-        let live = self.slots.iter().filter_map(|slot| slot.lease).map(|lease| lease.expires_at);
-        self.next_expiry = live.filter(|at| *at > now).min().unwrap_or(Time::MAX);
-        let leases = (0..).zip(&self.slots);
-        let silent = leases.filter(|(_, slot)| slot.lease.is_some_and(|lease| lease.expires_at <= now));
-        silent.map(|(index, slot)| LeaseId { slot: index, generation: slot.generation }).collect()
     }
 
     fn slot_count(&self) -> u32 {

@@ -29,7 +29,7 @@ pub(super) struct Reading<'a> {
     pub(super) sent_at: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Meter {
     bucket: Bucket,
     configured: Option<Limit>,
@@ -93,6 +93,10 @@ impl Meter {
 
     pub(super) const fn is_learned(&self) -> bool {
         self.learned.is_some()
+    }
+
+    pub(super) const fn is_assumed(&self) -> bool {
+        self.assumed.is_some()
     }
 
     /// Whether anybody says how large it is.

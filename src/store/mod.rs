@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use memory::MemoryStore;
-pub use redis::{Inside, RedisStore};
+pub use redis::{Bell, Inside, RedisStore, close_gate, leave_all_redis, open_gate};
 pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all};
 
 use crate::bytes::bytes_of_variants;
@@ -24,6 +24,9 @@ use crate::error::{Misfit, Result};
 use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Limit, Quota};
 use crate::scope::{Blocked, Path, ScopeId};
+
+/// How long the place of a process that does not ask any more is kept in the line of those that share a scope.
+const PLACE_KEPT: Duration = Duration::from_millis(750);
 
 /// A live claim on all scopes of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -207,11 +210,8 @@ pub trait Remote: Send + Sync {
     /// When it has to be asked though nobody waits: this process has to say that it is there.
     fn due_at(&self) -> Time;
 
-    /// Waits until there is something to do, but no longer than that.
-    fn wait(&self, longest: Duration);
-
-    /// Has whoever waits there go on.
-    fn ring(&self);
+    /// Rung when there is something to do.
+    fn bell(&self) -> Arc<Bell>;
 
     /// Keeps a fork, which waits for its end, from finding a lock that is held in here.
     fn enter(&self) -> Inside;

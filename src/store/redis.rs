@@ -10,6 +10,10 @@ mod clock;
 mod exchange;
 mod gate;
 mod link;
+#[cfg(test)]
+mod script_tests;
+#[cfg(test)]
+mod server;
 mod state;
 mod step;
 mod store;
@@ -17,5 +21,6 @@ mod target;
 mod tree;
 mod wire;
 
+pub use bell::Bell;
 pub use gate::{Inside, close_gate, open_gate};
 pub use store::{RedisStore, leave_all_redis};

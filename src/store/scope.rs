@@ -22,17 +22,17 @@ const LONG_WAIT: Duration = Duration::from_mins(10);
 /// What a rate is assumed of where nobody says what ran out.
 const USUAL_DIMENSIONS: [Dimension; 2] = [Dimension::Requests, Dimension::Tokens];
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scope {
     pub(super) name: Arc<str>,
     pub(super) is_cap: bool,
-    meters: Vec<Meter>,
-    permits: Permits,
+    pub(super) meters: Vec<Meter>,
+    pub(super) permits: Permits,
     headroom: Duration,
-    pause: Pause,
+    pub(super) pause: Pause,
     /// While nothing is known, or the provider is overloaded.
     concurrency: Option<Concurrency>,
-    flow: Flow,
+    pub(super) flow: Flow,
 }
 
 /// A call that is or was in flight.
@@ -86,6 +86,11 @@ impl Scope {
         if self.meters.is_empty() && self.permits.limit().is_none() && self.concurrency.is_none() {
             self.concurrency = Some(Concurrency::careful());
         }
+    }
+
+    /// Whether how many may be in flight, or how fast, is found out as it goes.
+    pub(super) fn is_exploring(&self) -> bool {
+        self.concurrency.is_some() || self.meters.iter().any(Meter::is_assumed)
     }
 
     pub(super) fn is_idle(&self, now: Time) -> bool {
@@ -169,6 +174,11 @@ impl Scope {
     /// A call is over: `actual` replaces what it had reserved.
     pub(super) fn settle(&mut self, sent: &Sent, actual: &Amounts, now: &impl Fn() -> Time) {
         self.release(&sent.amounts);
+        self.correct(sent, actual, now);
+    }
+
+    /// What a call has really used replaces what it had reserved.
+    pub(super) fn correct(&mut self, sent: &Sent, actual: &Amounts, now: &impl Fn() -> Time) {
         let (extra, unused) = (actual.minus(&sent.amounts), sent.amounts.minus(actual));
         let has_debt = extra != Amounts::default();
         for meter in &mut self.meters {
@@ -193,6 +203,12 @@ impl Scope {
     pub(super) fn release_all(&mut self, permits: u32, amounts: &Amounts) {
         (0..permits).for_each(|_| self.permits.give_back());
         self.flow.ended(amounts);
+    }
+
+    /// Nobody is known to be in flight.
+    pub(super) fn forget_calls(&mut self) {
+        self.permits.set_held(0);
+        self.flow.ended(&self.flow.in_flight());
     }
 
     /// A call that is about to be settled has its answer.

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::book::{Book, Lease};
-use super::{Decision, LeaseId, ScopeStatus, Store};
+use super::{Decision, LeaseId, PLACE_KEPT, ScopeStatus, Store};
 use crate::clock::{Clock, Time};
 use crate::error::{Ended, Error, Result};
 use crate::pace::{Setback, Told};
@@ -29,7 +29,7 @@ use crate::scope::{Blocked, Path, ScopeId};
 
 use file::{File, nanos};
 pub use file::{before_fork, leave_all, pulse_all};
-use shared::{PLACE_KEPT, ProcessId};
+use shared::ProcessId;
 use tree::{Fault, Tree};
 
 /// Who waits looks again after a part of the wait that is foreseen,

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 /// Rung once or often, it is heard once.
 #[derive(Default)]
-pub(crate) struct Bell {
+pub struct Bell {
     is_rung: Mutex<bool>,
     heard: Condvar,
 }
 
 impl Bell {
     /// Has whoever waits go on, or not wait at all.
-    pub(crate) fn ring(&self) {
+    pub fn ring(&self) {
         *self.is_rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.heard.notify_one();
     }
 
     /// Waits until it is rung, but no longer than that.
-    pub(crate) fn wait(&self, longest: Duration) {
+    pub fn wait(&self, longest: Duration) {
         let is_rung = self.is_rung.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.heard.wait_timeout_while(is_rung, longest, |is_rung| !*is_rung);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;

@@ -58,19 +58,28 @@ impl Keys {
 impl RedisStore {
     /// Tells what is to be told, and asks for all of these in their order.
     pub(super) fn exchange(&self, asked: &[(Path, Amounts)]) -> Vec<Result<Decision>> {
-        let ties = self.ties();
+        let ties = {
+            let _inside = Inside::enter();
+            self.ties()
+        };
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut decisions: Vec<Option<Decision>> = vec![None; asked.len()];
         let failure = self.decide(&ties, asked, &mut decisions).err();
-        let answers = decisions.into_iter().zip(asked).map(|(decision, (path, _))| match (decision, &failure) {
-            (Some(decision), _) => Ok(self.looked_at_again(decision)),
-            (None, Some(error)) => Err(error.clone()),
-            (None, None) => Ok(unknown_wait(path.scopes()[0], self.clock.now() + SOONEST_LOOK)),
-        });
+        let answers =
+            decisions.into_iter().zip(asked).map(|(decision, (path, _))| match (decision, &failure) {
+                (Some(decision), _) => Ok(self.looked_at_again(decision)),
+                (None, Some(error)) => Err(error.clone()),
+                (None, None) => Ok(unknown_wait(path.scopes()[0], self.clock.now() + SOONEST_LOOK)),
+            });
         answers.collect()
     }
 
-    fn decide(&self, ties: &Ties, asked: &[(Path, Amounts)], decisions: &mut [Option<Decision>]) -> Result<()> {
+    fn decide(
+        &self,
+        ties: &Ties,
+        asked: &[(Path, Amounts)],
+        decisions: &mut [Option<Decision>],
+    ) -> Result<()> {
         for _ in 0..MOST_TRIES {
             self.swap_cold(ties)?;
             self.ask_plainly(ties, asked, decisions)?;
@@ -86,7 +95,12 @@ impl RedisStore {
     }
 
     /// One script call with all that is plain.
-    fn ask_plainly(&self, ties: &Ties, asked: &[(Path, Amounts)], decisions: &mut [Option<Decision>]) -> Result<()> {
+    fn ask_plainly(
+        &self,
+        ties: &Ties,
+        asked: &[(Path, Amounts)],
+        decisions: &mut [Option<Decision>],
+    ) -> Result<()> {
         let (mut keys, mut ops) = (Keys::default(), Vec::new());
         let endings = {
             let _inside = Inside::enter();
@@ -119,7 +133,8 @@ impl RedisStore {
                         decisions[place] = Some(tree.granted(path, amounts, reply.now));
                     }
                     Outcome::Refused { scope } => {
-                        decisions[place] = Some(tree.refused(path, amounts, keys.ids[*scope], &ties.process, reply.now));
+                        decisions[place] =
+                            Some(tree.refused(path, amounts, keys.ids[*scope], &ties.process, reply.now));
                     }
                     Outcome::Exotic => exotic.push(place),
                     // A scope that is not there yet is made by the next round.
@@ -136,7 +151,10 @@ impl RedisStore {
 
     /// Reads a scope, and says by the way that this process is there.
     pub(super) fn look(&self, scope: ScopeId) -> Result<()> {
-        let ties = self.ties();
+        let ties = {
+            let _inside = Inside::enter();
+            self.ties()
+        };
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.decide(&ties, &[], &mut [])?;
         let mut keys = Keys::default();
@@ -151,13 +169,19 @@ impl RedisStore {
 
     /// Gives back all that this process holds.
     pub(super) fn bye(&self) -> Result<()> {
-        let ties = self.ties();
+        let ties = {
+            let _inside = Inside::enter();
+            self.ties()
+        };
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keys = Keys::default();
         {
             let _inside = Inside::enter();
             let tree = self.tree.lock();
-            let used = (0..).map(ScopeId).zip(&tree.rows).filter(|(_, row)| row.as_ref().is_some_and(|row| row.is_agreed));
+            let used = (0..)
+                .map(ScopeId)
+                .zip(&tree.rows)
+                .filter(|(_, row)| row.as_ref().is_some_and(|row| row.is_agreed));
             used.for_each(|(id, _)| _ = keys.place(id));
         }
         if keys.ids.is_empty() {
@@ -174,7 +198,7 @@ impl RedisStore {
             let (mut keys, mut ops, mut changed) = (Keys::default(), Vec::new(), Vec::new());
             {
                 let _inside = Inside::enter();
-                let (mut tree, now) = (self.tree.lock(), self.clock.now());
+                let (tree, now) = (self.tree.lock(), self.clock.now());
                 let step = Step { process: &ties.process, presence: PRESENCE, now };
                 for id in tree.cold_scopes() {
                     let place = keys.place(id);
@@ -270,7 +294,8 @@ impl RedisStore {
     }
 
     fn take_over(&self, ties: &Ties, tree: &mut Tree, keys: &Keys, reply: &Reply) -> Result<()> {
-        let are_read = reply.states.iter().all(|(place, bytes)| tree.take_over(keys.ids[*place], bytes.clone()));
+        let are_read =
+            reply.states.iter().all(|(place, bytes)| tree.take_over(keys.ids[*place], bytes.clone()));
         if are_read { Ok(()) } else { Err(self.foreign(ties)) }
     }
 
@@ -287,7 +312,9 @@ impl RedisStore {
     fn looked_at_again(&self, decision: Decision) -> Decision {
         let Decision::Wait(blocked) = decision else { return decision };
         let now = self.clock.now();
-        let due = blocked.ready_at.map_or(now + LATEST_LOOK, |ready_at| ready_at.max(now + Duration::from_micros(100)));
+        let due = blocked
+            .ready_at
+            .map_or(now + LATEST_LOOK, |ready_at| ready_at.max(now + Duration::from_micros(100)));
         Decision::Wait(Blocked { ask_again_at: due.min(now + LATEST_LOOK), ..blocked })
     }
 }
@@ -358,7 +385,14 @@ impl Tree {
         Decision::Granted(self.book.lease_out(path, amounts, now))
     }
 
-    fn refused(&mut self, path: &Path, amounts: &Amounts, scope: ScopeId, process: &str, now: Time) -> Decision {
+    fn refused(
+        &mut self,
+        path: &Path,
+        amounts: &Amounts,
+        scope: ScopeId,
+        process: &str,
+        now: Time,
+    ) -> Decision {
         self.places.insert(scope);
         let refusal = self.refusal(path, amounts, process, now);
         // There is room by what is known, but an earlier call of ours waits there.
@@ -367,7 +401,8 @@ impl Tree {
 
     /// A scope that the server does not know, or no longer.
     fn lose(&mut self, path: &Path, keys: &Keys, outcome: &Outcome) {
-        let missing = if let Outcome::Missing { scope } = outcome { &keys.ids[*scope..=*scope] } else { path.scopes() };
+        let missing =
+            if let Outcome::Missing { scope } = outcome { &keys.ids[*scope..=*scope] } else { path.scopes() };
         for id in missing {
             if let Some(row) = self.row(*id) {
                 (row.is_agreed, row.seen) = (false, Seen::Absent);
@@ -433,10 +468,11 @@ impl Tree {
         for (_, state) in &mut states {
             state.strike_off_overdue(step);
         }
-        let ahead = states.iter().filter_map(|(id, state)| Some((*id, state.ahead_of(step.process, step.now)?)));
+        let ahead =
+            states.iter().filter_map(|(id, state)| Some((*id, state.ahead_of(step.process, step.now)?)));
         let ahead = ahead.reduce(|(first, sum), (_, amounts)| (first, sum.plus(&amounts)));
         for (id, state) in &states {
-            self.book.put(*id, state.scope.copied()?);
+            self.book.put(*id, state.scope.clone());
         }
         let refusal = self.book.refusal(path, amounts, ahead, step.now);
         let Some(refusal) = refusal else {

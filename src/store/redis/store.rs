@@ -164,7 +164,8 @@ impl Store for RedisStore {
             let _inside = Inside::enter();
             self.tree.lock().leave(path);
         }
-        self.ring_after(decision)
+        self.bell().ring();
+        decision
     }
 
     fn leave(&self) {
@@ -229,16 +230,12 @@ impl Remote for RedisStore {
     }
 
     fn due_at(&self) -> Time {
+        let _inside = Inside::enter();
         self.tree.lock().pulse_at
     }
 
-    fn wait(&self, longest: Duration) {
-        let bell = self.ties.lock().bell.clone();
-        bell.wait(longest);
-    }
-
-    fn ring(&self) {
-        self.ring_after(());
+    fn bell(&self) -> Arc<Bell> {
+        self.ties.lock().bell.clone()
     }
 
     fn enter(&self) -> Inside {

@@ -11,7 +11,7 @@ use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Dimension, Quota};
 use crate::scope::{Blocked, Cause, Path, ScopeId};
 use crate::store::book::{Book, Lease};
-use crate::store::scope::{Scope, Sent};
+use crate::store::scope::Sent;
 use crate::store::{Decision, LeaseId};
 
 /// What is known of the value of a scope's key.
@@ -224,7 +224,7 @@ impl Tree {
         let row = self.rows[id.0 as usize].as_ref()?;
         let mut state = State::new(row.name.clone(), &row.quota, row.is_cap);
         let known = self.book.scope(id).filter(|_| !row.members.is_empty());
-        if let Some(scope) = known.and_then(Scope::copied) {
+        if let Some(scope) = known.cloned() {
             state.scope = scope;
             state.scope.forget_calls();
         } else if row.is_careful {

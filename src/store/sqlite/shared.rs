@@ -5,15 +5,12 @@
 //! first come first served, so that each process gets its turn and no small call passes a large one for ever.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::bytes::{Bytes, bytes_of_fields};
 use crate::clock::Time;
 use crate::quota::{Amounts, Quota};
+use crate::store::PLACE_KEPT;
 use crate::store::scope::Scope;
-
-/// How long the place of a process that does not ask any more is kept.
-pub(super) const PLACE_KEPT: Duration = Duration::from_millis(750);
 
 /// A process as the file knows it; never given twice.
 pub(super) type ProcessId = u64;

@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::shared::{self, Around, ProcessId};
 use crate::clock::Time;
-use crate::quota::{Amounts, Dimension, Quota};
-use crate::scope::{Blocked, Cause, Path, ScopeId};
+use crate::quota::{Amounts, Quota};
+use crate::scope::{Path, ScopeId};
 use crate::store::Decision;
 use crate::store::book::{Book, Lease};
 use crate::store::scope::Scope;
@@ -153,23 +153,7 @@ impl Tree {
         process: ProcessId,
         now: Time,
     ) -> Option<Decision> {
-        let Some((scope, ahead)) = self.ahead(path, process, now) else {
-            let has_room = self.book.has_room(path, amounts, now);
-            return (!has_room).then(|| self.book.refuse(path, amounts, now));
-        };
-        Some(match self.book.earliest(path, &ahead, amounts, now) {
-            Err(misfit) => Decision::Never(misfit),
-            Ok(Some(paused)) if paused.cause != Cause::Room => Decision::Wait(paused),
-            Ok(Some(late)) => Decision::Wait(Blocked { scope, ..late }),
-            // There is room for both, but somebody else is about to come for it, or waits for a permit.
-            Ok(None) => Decision::Wait(Blocked {
-                cause: Cause::Room,
-                scope,
-                dimension: Dimension::Concurrency,
-                ready_at: None,
-                ask_again_at: now,
-            }),
-        })
+        self.book.refusal(path, amounts, self.ahead(path, process, now), now)
     }
 
     /// What other processes' calls ask for that come before one of this process, and in which scope the first of them waits.

@@ -1,0 +1,126 @@
+//! Who asks a store that is a round trip away, for all who wait at one hub: a thread of its own.
+//!
+//! It waits for the network without the interpreter, and takes it only to hand answers out. It does not survive a fork; the child's first
+//! caller starts another.
+
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+
+use super::engine::{Engine, Grant};
+use super::hub::{Hub, forks};
+use crate::clock::Time;
+use crate::limiter::Poll;
+
+/// So many are asked about with one round trip.
+const MOST: usize = 64;
+/// It looks around after so long though nothing is to be done.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// The agents of this process, to be stopped when it ends.
+static AGENTS: Mutex<Vec<Weak<Hub>>> = Mutex::new(Vec::new());
+
+/// The thread that asks for one hub.
+#[derive(Default)]
+pub(super) struct Agent {
+    thread: Mutex<Option<JoinHandle<()>>>,
+    forks: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+impl Agent {
+    /// Has the thread look, and starts it where there is none.
+    pub(super) fn kick(&self, hub: &Hub) {
+        let mut thread = self.thread.lock();
+        if self.forks.swap(forks(), Ordering::Relaxed) != forks() {
+            // It stayed with the parent.
+            std::mem::forget(thread.take());
+        }
+        if thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.is_stopped.store(false, Ordering::Relaxed);
+            let (weak, body) = (hub.weak(), hub.weak());
+            let started =
+                thread::Builder::new().name("ratekeeper-agent".to_owned()).spawn(move || tend(&body));
+            *thread = Some(started.expect("the system gives this process one more thread"));
+            let mut agents = AGENTS.lock();
+            agents.retain(|agent| agent.strong_count() > 0 && !agent.ptr_eq(&weak));
+            agents.push(weak);
+        }
+        drop(thread);
+        if let Some(remote) = hub.remote() {
+            remote.bell().ring();
+        }
+    }
+
+    fn stop(&self, hub: &Hub) -> Option<JoinHandle<()>> {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        if let Some(remote) = hub.remote() {
+            remote.bell().ring();
+        }
+        self.thread.lock().take()
+    }
+}
+
+/// Ends all of them: the interpreter is about to.
+pub(super) fn stop_all(py: Python<'_>) {
+    let hubs: Vec<_> = std::mem::take(&mut *AGENTS.lock()).iter().filter_map(Weak::upgrade).collect();
+    let threads: Vec<_> =
+        hubs.iter().filter_map(|hub| hub.agent().and_then(|agent| agent.stop(hub))).collect();
+    py.detach(|| {
+        for thread in threads {
+            // One that has panicked has said so.
+            thread.join().ok();
+        }
+    });
+}
+
+fn tend(hub: &Weak<Hub>) {
+    let mut is_anew = true;
+    while let Some(hub_now) = hub.upgrade() {
+        let Some((remote, agent)) = hub_now.remote().zip(hub_now.agent()) else { return };
+        if agent.is_stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        let Engine::Limiter(limiter) = &hub_now.engine else { return };
+        let asked = {
+            let _inside = remote.enter();
+            limiter.asks(MOST, is_anew)
+        };
+        let questions: Vec<_> = asked.iter().map(|asked| (asked.call().path, asked.call().amounts)).collect();
+        let answers = remote.ask(&questions);
+        let (poll, is_open) = {
+            let _inside = remote.enter();
+            let poll = limiter.answers(asked.into_iter().zip(answers).collect());
+            (poll, limiter.has_open())
+        };
+        let wake_at = poll.wake_at;
+        deliver(&hub_now, poll);
+        // Those who are left go on being asked about, but not those who have just been refused.
+        is_anew = !is_open;
+        if is_open {
+            continue;
+        }
+        let (bell, now) = (remote.bell(), limiter.now());
+        let due_at = wake_at.map_or(remote.due_at(), |wake_at| wake_at.min(remote.due_at()));
+        drop(hub_now);
+        bell.wait(due_at.max(Time::ZERO).since(now).min(LONGEST_WAIT));
+    }
+}
+
+fn deliver(hub: &Hub, poll: Poll<std::sync::Arc<super::waiter::Waiter>>) {
+    if poll.done.is_empty() {
+        return;
+    }
+    // Where the interpreter is ending nobody is left to be told.
+    Python::try_attach(|py| {
+        for (waiter, result) in poll.done {
+            if let Err(Ok(grant)) = waiter.complete(py, result.map(Grant::Lease)) {
+                hub.hand_on(py, grant);
+            }
+        }
+    });
+}
