@@ -15,6 +15,7 @@ use pyo3::types::PyString;
 use super::agent;
 use super::clock::{ManualClock, clock_of};
 use super::convert::raise;
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::{self, RedisStore, SqliteStore, Store};
 
@@ -35,7 +36,7 @@ pub(super) fn open(
         .map_err(|_| PyTypeError::new_err(format!("store: expected {EXPECTED}, got {}", url.get_type())))?;
     let url = url.to_str()?;
     if RedisStore::is_named_by(url) {
-        return open_redis(py, url, lease_ttl, clock.is_some()).map_err(|error| raise(py, error));
+        return open_redis(py, url, lease_ttl, clock.map(|clock| clock_of(Some(clock))));
     }
     let path = path_of(url).map_err(|error| raise(py, error))?;
     let manual = clock.map(|clock| clock_of(Some(clock)));
@@ -48,17 +49,11 @@ fn open_redis(
     py: Python<'_>,
     url: &str,
     lease_ttl: Duration,
-    is_manual: bool,
-) -> Result<Arc<dyn Store>, Error> {
-    if is_manual {
-        return Err(Error::invalid(
-            "clock",
-            "none beside a Redis store, which has the server's",
-            "a ManualClock",
-        ));
-    }
-    let store = RedisStore::open(url, lease_ttl, |wait| py.detach(wait))?;
-    start_pulse(py).map_err(|error| Error::invalid("store", "threads to be started", error))?;
+    clock: Option<Arc<dyn Clock>>,
+) -> PyResult<Arc<dyn Store>> {
+    let store = RedisStore::open(url, lease_ttl, clock, |wait| py.detach(wait));
+    let store = store.map_err(|error| raise(py, error))?;
+    start_pulse(py)?;
     Ok(store)
 }
 
@@ -66,7 +61,7 @@ fn open_redis(
 #[pyfunction]
 fn check_store(py: Python<'_>, store: &str) -> PyResult<()> {
     if RedisStore::is_named_by(store) {
-        let opened = RedisStore::open(store, PRESENCE, |wait| py.detach(wait));
+        let opened = RedisStore::open(store, PRESENCE, None, |wait| py.detach(wait));
         return opened.map(drop).map_err(|error| raise(py, error));
     }
     let opened = path_of(store).and_then(|path| SqliteStore::open(&path, PRESENCE, None));

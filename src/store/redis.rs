@@ -7,6 +7,7 @@
 
 mod bell;
 mod clock;
+mod connection;
 mod exchange;
 mod gate;
 mod link;
@@ -18,6 +19,7 @@ mod state;
 mod step;
 mod store;
 mod target;
+mod telling;
 mod tree;
 mod wire;
 

@@ -10,25 +10,18 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, PushInfo, PushKind, RedisError, RedisFuture, RedisResult,
-};
-use redis::{Pipeline, ProtocolVersion, Script, ServerErrorKind, Value};
+use redis::{PushInfo, PushKind, RedisResult, Script, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::bell::Bell;
+use super::connection::{
+    ANSWER_WITHIN, CONNECT_WITHIN, Connection, NO_ANSWER, explain, is_lost, open, too_slow,
+};
 use super::target::{Door, Target};
 use crate::error::{Error, Result};
 
-/// How long a connection may take to be made.
-pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// How long an answer may take: a Redis that is slower is of no use, for it would hold up every call by as much.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// The first wait before a new attempt to connect; it doubles,
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// up to this.
@@ -50,7 +43,7 @@ pub(crate) struct Health {
 struct Job {
     script: &'static Script,
     keys: Vec<String>,
-    argument: Vec<u8>,
+    arguments: Vec<Vec<u8>>,
     answer: oneshot::Sender<Result<Value>>,
 }
 
@@ -106,9 +99,9 @@ impl Link {
         let health = Mutex::new(Health { failure: Some("not connected yet".to_owned()), losses: 0 });
         let shared = Arc::new(Shared { shown, health, bells: Mutex::default() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let cannot = |error: std::io::Error| failure(&shared.shown, error);
+        let cannot = |error: std::io::Error| failure(&shared.shown, &error);
         let runtime = runtime.map_err(cannot)?;
-        let door = target.door().map_err(|error| failure(&shared.shown, explain(&error)))?;
+        let door = target.door().map_err(|error| failure(&shared.shown, &explain(&error)))?;
         let host = Host { shared: shared.clone(), inbox, listeners: HashMap::new() };
         let body = move || runtime.block_on(host.serve(door));
         thread::Builder::new().name("ratekeeper-redis".to_owned()).spawn(body).map_err(cannot)?;
@@ -144,13 +137,13 @@ impl Link {
         &self,
         script: &'static Script,
         keys: Vec<String>,
-        argument: Vec<u8>,
+        arguments: Vec<Vec<u8>>,
     ) -> Result<Value> {
         let (answer, answered) = oneshot::channel();
-        let job = Job { script, keys, argument, answer };
+        let job = Job { script, keys, arguments, answer };
         let is_sent = self.orders.send(Order::Run(job)).is_ok();
         let answered = if is_sent { answered.blocking_recv().ok() } else { None };
-        answered.unwrap_or_else(|| Err(failure(self.shown(), "the thread that serves it has ended")))
+        answered.unwrap_or_else(|| Err(failure(self.shown(), &"the thread that serves it has ended")))
     }
 
     /// Has the bell ring when the connection is lost or found, and when something is published on the channel for that process.
@@ -173,7 +166,7 @@ impl Link {
             match self.health() {
                 Health { failure: None, .. } => return Ok(()),
                 Health { failure: Some(what), losses } if losses > 0 || !is_first => {
-                    return Err(failure(self.shown(), what));
+                    return Err(failure(self.shown(), &what));
                 }
                 _ => bell.wait(CONNECT_WITHIN + ANSWER_WITHIN),
             }
@@ -194,12 +187,12 @@ impl Host {
     async fn serve(mut self, mut door: Door) {
         let mut wait = FIRST_RETRY;
         loop {
-            let (pushes, pushed) = unbounded_channel();
+            let (pushes, arrived) = unbounded_channel();
             let failure = match self.connect(&mut door, pushes).await {
                 Ok(connection) => {
                     self.report(None);
                     wait = FIRST_RETRY;
-                    match self.run(connection, pushed).await {
+                    match self.run(connection, arrived).await {
                         Some(failure) => failure,
                         None => return,
                     }
@@ -293,7 +286,7 @@ impl Host {
                 order = self.inbox.recv() => match order {
                     Some(Order::Run(job)) => {
                         let what = self.shared.health.lock().failure.clone().unwrap_or_default();
-                        job.answer.send(Err(failure(&self.shared.shown, what))).ok();
+                        job.answer.send(Err(failure(&self.shared.shown, &what))).ok();
                     }
                     Some(Order::Listen { channel, process, bell }) => {
                         self.add(&channel, process, bell);
@@ -326,7 +319,9 @@ async fn run_job(job: Job, mut connection: Connection, shown: String, broken: Un
     for key in &job.keys {
         invocation.key(key);
     }
-    invocation.arg(job.argument);
+    for argument in job.arguments {
+        invocation.arg(argument);
+    }
     let answered = timeout(ANSWER_WITHIN, invocation.invoke_async::<Value>(&mut connection)).await;
     let answered = answered.unwrap_or_else(|_| Err(too_slow(NO_ANSWER)));
     let answer = answered.map_err(|error| {
@@ -335,121 +330,12 @@ async fn run_job(job: Job, mut connection: Connection, shown: String, broken: Un
             // Nobody listens any more where it was found broken already.
             broken.send(what.clone()).ok();
         }
-        failure(&shown, what)
+        failure(&shown, &what)
     });
     // Who asked may have gone.
     job.answer.send(answer).ok();
 }
 
-/// A connection to one server, or to all of a cluster.
-#[derive(Clone)]
-enum Connection {
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl Connection {
-    async fn subscribe(&mut self, channel: &str) -> RedisResult<()> {
-        match self {
-            Self::Single(connection) => connection.subscribe(channel).await,
-            Self::Cluster(connection) => connection.subscribe(channel).await,
-        }
-    }
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Single(connection) => connection.req_packed_command(cmd),
-            Self::Cluster(connection) => connection.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        commands: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Single(connection) => connection.req_packed_commands(commands, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(commands, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Single(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
-        }
-    }
-}
-
-async fn open(door: &mut Door, pushes: UnboundedSender<PushInfo>) -> RedisResult<Connection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_WITHIN))
-        .set_response_timeout(Some(ANSWER_WITHIN))
-        .set_push_sender(pushes.clone());
-    Ok(match door {
-        Door::Single(client) => {
-            Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
-        }
-        Door::Sentinel(client) => Connection::Single(client.get_async_connection_with_config(&config).await?),
-        Door::Cluster(nodes) => {
-            let cluster = ClusterClient::builder(nodes.clone())
-                .connection_timeout(CONNECT_WITHIN)
-                .response_timeout(ANSWER_WITHIN)
-                .use_protocol(ProtocolVersion::RESP3)
-                .push_sender(pushes)
-                .retries(1)
-                .build()?;
-            Connection::Cluster(cluster.get_async_connection().await?)
-        }
-    })
-}
-
-const NO_ANSWER: &str = "no answer within half a second";
-
-fn too_slow(what: &'static str) -> RedisError {
-    RedisError::from((ErrorKind::Io, what))
-}
-
-/// Whether another connection may be better than this one.
-fn is_lost(error: &RedisError) -> bool {
-    let kinds = [
-        ErrorKind::Io,
-        ErrorKind::Server(ServerErrorKind::ReadOnly),
-        ErrorKind::Server(ServerErrorKind::MasterDown),
-        ErrorKind::Server(ServerErrorKind::BusyLoading),
-        ErrorKind::ClusterConnectionNotFound,
-        ErrorKind::AuthenticationFailed,
-    ];
-    kinds.contains(&error.kind()) || error.is_unrecoverable_error() || error.is_timeout()
-}
-
-/// What went wrong, and what to do, for people. What the server says never has a password in it.
-fn explain(error: &RedisError) -> String {
-    let said = error.detail().unwrap_or_default();
-    match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => {
-            format!("it refuses the user name or the password in the URL ({said})")
-        }
-        (_, Some("NOPERM")) => format!(
-            "its user may not do what is needed: allow eval, evalsha, script, get, set, publish and subscribe ({said})"
-        ),
-        (_, Some("OOM")) => {
-            "it has no memory left: raise maxmemory, and keep maxmemory-policy at noeviction".to_owned()
-        }
-        (_, Some("READONLY")) => {
-            "it is a replica, which cannot be written: name the primary, or the sentinels".to_owned()
-        }
-        _ if error.is_connection_refusal() => {
-            "nothing answers there: is it running, and the address right?".to_owned()
-        }
-        _ => error.to_string(),
-    }
-}
-
-fn failure(shown: &str, what: impl ToString) -> Error {
+fn failure(shown: &str, what: &dyn std::fmt::Display) -> Error {
     Error::Shared { store: shown.to_owned(), what: what.to_string() }
 }

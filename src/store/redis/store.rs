@@ -13,7 +13,7 @@ use super::clock::ServerClock;
 use super::gate::Inside;
 use super::link::Link;
 use super::tree::Tree;
-use crate::clock::Time;
+use crate::clock::{Clock, Time};
 use crate::error::{Error, Result};
 use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Quota};
@@ -64,6 +64,7 @@ impl RedisStore {
     pub fn open(
         url: &str,
         lease_ttl: Duration,
+        clock: Option<Arc<dyn Clock>>,
         detached: impl FnOnce(&mut (dyn FnMut() -> Result<()> + Send)) -> Result<()>,
     ) -> Result<Arc<Self>> {
         let ties = Arc::new(Ties::to(url)?);
@@ -72,7 +73,7 @@ impl RedisStore {
         let store = Arc::new(Self {
             url: url.to_owned(),
             tree: Mutex::new(Tree::new(Book::new(lease_ttl))),
-            clock: ServerClock::new(),
+            clock: ServerClock::new(clock),
             ties: Mutex::new(ties),
             root: OnceLock::new(),
         });
