@@ -16,7 +16,7 @@ export LANGSMITH_TRACING := false
 # folders of tests/frameworks that it runs.
 ENVIRONMENTS := frameworks openai-3 litellm-full ag2-0.9 ag2-1 pyautogen-0.2
 frameworks_RUNS := offline provider clouds sdks http langchain examples one_liners fastapi crewai llm_config autogen autogen_vendors agentchat litellm prices
-openai-3_RUNS := offline provider sdks langchain newest
+openai-3_RUNS := offline provider sdks langchain newest processes
 litellm-full_RUNS := offline litellm_full
 ag2-0.9_RUNS := offline llm_config autogen autogen_google
 ag2-1_RUNS := offline ag2
