@@ -1,17 +1,16 @@
 """The signs of life of this process in the stores that it shares with others.
 
 Owns one thread, which says every few seconds that the process is there. One that is killed falls silent, and what it
-held is given back within ten seconds; one that ends in peace gives it back at once.
+held is given back within ten seconds; one whose end is noticed gives it back at once (see `_leaving`).
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
 
-from . import _core
+from . import _core, _leaving
 from .errors import StoreError
 
 #: Seconds between two signs. Others give up a process after ten.
@@ -24,11 +23,10 @@ _beating: dict[int, tuple[threading.Thread, threading.Event]] = {}
 
 def start() -> None:
     """Starts the thread, unless this very process has it."""
+    _leaving.call_at_end(_stop)
     pid = os.getpid()
     if pid in _beating:
         return
-    if not _beating:
-        atexit.register(_stop)
     end = threading.Event()
     thread = threading.Thread(target=_beat, args=(end,), name="ratekeeper-pulse", daemon=True)
     _beating.clear()
