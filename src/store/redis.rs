@@ -6,6 +6,10 @@ mod step;
 mod wire;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod script_tests;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod twins;

@@ -99,7 +99,9 @@ pub(super) fn argument(process: &str, presence: Duration, ops: &[Op]) -> Vec<u8>
     out.text(process);
     out.number(u64::try_from(presence.as_micros()).unwrap_or(u64::MAX));
     out.array(ops.len());
-    ops.iter().for_each(|op| out.op(op));
+    for op in ops {
+        out.op(op);
+    }
     out.0
 }
 
@@ -147,7 +149,9 @@ impl Writer {
     }
 
     fn scopes(&mut self, scopes: &[usize]) {
-        scopes.iter().for_each(|scope| self.index(scope + 1));
+        for scope in scopes {
+            self.index(scope + 1);
+        }
     }
 
     fn scopes_alone(&mut self, kind: u8, scopes: &[usize]) {
