@@ -6,6 +6,8 @@ mod step;
 mod wire;
 
 #[cfg(test)]
+mod clock_tests;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod script_tests;
@@ -13,3 +15,5 @@ mod script_tests;
 mod server;
 #[cfg(test)]
 mod twins;
+#[cfg(test)]
+mod wire_tests;

@@ -92,7 +92,9 @@ impl Model {
         let has_room =
             |scope: &usize| self.states[*scope].as_ref().unwrap().scope.has_room(amounts, step.now);
         if first_ahead.is_none() && scopes.iter().all(has_room) {
-            scopes.iter().for_each(|scope| self.state(*scope).grant(step, amounts));
+            for scope in scopes {
+                self.state(*scope).grant(step, amounts);
+            }
             return Outcome::Granted;
         }
         self.wait(step, scopes, amounts, &ahead, first_ahead)

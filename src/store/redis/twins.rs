@@ -42,7 +42,7 @@ struct Twins<'a> {
     /// Calls of the script that were not made yet, and what they are to say.
     calls: redis::Pipeline,
     expected: Vec<(Time, Vec<Op>, Vec<Outcome>)>,
-    seen: HashMap<&'static str, u64>,
+    counts: HashMap<&'static str, u64>,
 }
 
 impl<'a> Twins<'a> {
@@ -53,8 +53,8 @@ impl<'a> Twins<'a> {
         let scale = [1, 1, 1, 97_000_003][index(&mut dice, 4)];
         let (model, leases, now) =
             (Model::new(NAMES.len()), Vec::new(), micros(1_700_000_000_000_000 + seed));
-        let (calls, expected, seen) = (redis::pipe(), Vec::new(), HashMap::new());
-        Self { dice, scale, scopes, model, leases, now, calls, expected, seen }
+        let (calls, expected, counts) = (redis::pipe(), Vec::new(), HashMap::new());
+        Self { dice, scale, scopes, model, leases, now, calls, expected, counts }
     }
 
     fn amounts(&mut self) -> Amounts {
@@ -150,7 +150,7 @@ impl<'a> Twins<'a> {
             (_, Outcome::Missing { .. }) => "missing",
             _ => "other",
         };
-        *self.seen.entry(kind).or_default() += 1;
+        *self.counts.entry(kind).or_default() += 1;
     }
 
     /// Takes all steps on the server that were not taken there yet; both then have to say and be the same.
@@ -171,7 +171,7 @@ impl<'a> Twins<'a> {
                 let there = self.scopes.state(scope);
                 state.revision = there.revision;
                 let is_same = there.encode() == state.encode();
-                assert!(is_same, "{}:{}", NAMES[scope], difference(&there, state));
+                assert!(is_same, "{}:\n{}", NAMES[scope], difference(&there, state));
             }
         }
     }
@@ -245,7 +245,8 @@ fn difference(there: &State, here: &State) -> String {
     let facts = |state: &State| format!("{:#?}\n{:#?}", state.members, state.scope);
     let (there, here) = (facts(there), facts(here));
     let lines = there.lines().zip(here.lines()).enumerate().filter(|(_, (there, here))| there != here);
-    lines.map(|(line, (there, here))| format!("\n{line}: {there} there, {here} here")).collect()
+    let told = lines.map(|(line, (there, here))| format!("{line}: {there} there, {here} here"));
+    told.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -258,12 +259,11 @@ fn the_script_and_the_arithmetic_of_all_stores_go_on_alike() {
         let mut taken = 0;
         while taken < STEPS_A_SEED {
             twins.step();
-            taken = twins.seen.values().sum();
+            taken = twins.counts.values().sum();
         }
         twins.compare();
-        twins.seen.into_iter().for_each(|(kind, count)| *seen.entry(kind).or_default() += count);
+        twins.counts.into_iter().for_each(|(kind, count)| *seen.entry(kind).or_default() += count);
     }
-    println!("{seen:?}");
     // None of it is rare.
     for kind in ["granted", "refused", "ended", "exotic", "missing", "other"] {
         assert!(seen[kind] > steps / 200, "{kind}: {seen:?}");
