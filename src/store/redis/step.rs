@@ -86,7 +86,14 @@ pub(super) fn script() -> &'static Script {
             micros(CAP_KEPT),
             micros(SCOPE_KEPT),
         );
-        Script::new(&format!("{constants}\n{}", include_str!("step.lua")))
+        let parts = [
+            &*constants,
+            include_str!("bucket.lua"),
+            include_str!("scope.lua"),
+            include_str!("take.lua"),
+            include_str!("step.lua"),
+        ];
+        Script::new(&parts.join("\n"))
     });
     &SCRIPT
 }

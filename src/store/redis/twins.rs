@@ -92,7 +92,7 @@ impl<'a> Twins<'a> {
         self.scopes.process = step.process;
         self.calls.add_command(self.scopes.call(self.now, &ops));
         self.expected.push((self.now, ops, outcomes));
-        let pause = if self.dice.below(8) == 0 { 4_000_000 } else { 30_000 };
+        let pause = [1, 1, 30_000, 30_000, 30_000, 4_000_000][index(&mut self.dice, 6)];
         self.now = self.now + Duration::from_micros(self.dice.below(pause));
         if self.dice.below(20) == 0 {
             self.compare();
