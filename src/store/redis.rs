@@ -11,10 +11,6 @@ mod connection;
 mod exchange;
 mod gate;
 mod link;
-#[cfg(test)]
-mod script_tests;
-#[cfg(test)]
-mod server;
 mod state;
 mod step;
 mod store;
@@ -22,6 +18,19 @@ mod target;
 mod telling;
 mod tree;
 mod wire;
+
+#[cfg(test)]
+mod clock_tests;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod script_tests;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod twins;
+#[cfg(test)]
+mod wire_tests;
 
 pub use bell::Bell;
 pub use gate::{Inside, close_gate, open_gate};

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use redis::{Client, Connection};
+use redis::{Client, Cmd, Connection};
 
 use super::state::State;
 use super::step::{Op, Outcome, Reply, argument, reply, script};
@@ -45,7 +45,8 @@ impl Server {
         let url = format!("redis+unix://{}", self.folder.join("socket").display());
         let client = Client::open(url).unwrap();
         for _ in 0..500 {
-            if let Ok(connection) = client.get_connection() {
+            if let Ok(mut connection) = client.get_connection() {
+                script().load(&mut connection).unwrap();
                 return connection;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -75,11 +76,18 @@ impl<'a> Scopes<'a> {
         Self { connection: server.connect(), process, keys }
     }
 
-    /// Takes steps at a time of the server's clock.
+    /// The command that takes steps at a time of the server's clock.
+    pub(super) fn call(&self, now: Time, ops: &[Op]) -> Cmd {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(script().get_hash()).arg(1 + self.keys.len()).arg(CLOCK).arg(&self.keys);
+        call.arg(argument(self.process, PRESENCE, ops)).arg(now.nanos() / 1_000);
+        call
+    }
+
+    /// Takes steps.
     pub(super) fn step(&mut self, now: Time, ops: &[Op]) -> Reply {
-        let mut call = script().key(CLOCK);
-        call.key(&self.keys).arg(argument(self.process, PRESENCE, ops)).arg(now.nanos() / 1_000);
-        reply(call.invoke(&mut self.connection).unwrap()).unwrap()
+        let value = self.call(now, ops).query(&mut self.connection).unwrap();
+        reply(value).unwrap()
     }
 
     /// Takes one step.

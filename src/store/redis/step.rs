@@ -86,7 +86,14 @@ pub(super) fn script() -> &'static Script {
             micros(CAP_KEPT),
             micros(SCOPE_KEPT),
         );
-        Script::new(&format!("{constants}\n{}", include_str!("step.lua")))
+        let parts = [
+            &*constants,
+            include_str!("bucket.lua"),
+            include_str!("scope.lua"),
+            include_str!("take.lua"),
+            include_str!("step.lua"),
+        ];
+        Script::new(&parts.join("\n"))
     });
     &SCRIPT
 }
@@ -99,7 +106,9 @@ pub(super) fn argument(process: &str, presence: Duration, ops: &[Op]) -> Vec<u8>
     out.text(process);
     out.number(u64::try_from(presence.as_micros()).unwrap_or(u64::MAX));
     out.array(ops.len());
-    ops.iter().for_each(|op| out.op(op));
+    for op in ops {
+        out.op(op);
+    }
     out.0
 }
 
@@ -147,7 +156,9 @@ impl Writer {
     }
 
     fn scopes(&mut self, scopes: &[usize]) {
-        scopes.iter().for_each(|scope| self.index(scope + 1));
+        for scope in scopes {
+            self.index(scope + 1);
+        }
     }
 
     fn scopes_alone(&mut self, kind: u8, scopes: &[usize]) {

@@ -1,4 +1,4 @@
-//! The state of a scope as the value of its key: one MessagePack array that `step.lua` reads and writes too.
+//! The state of a scope as the value of its key: one `MessagePack` array that `step.lua` reads and writes too.
 //! No I/O; what was not written by us, or by another version, reads as None.
 //!
 //! Its cold part is ours alone, in the form of [`crate::bytes`]; the hot part says in plain whole numbers what `step.lua` needs, and
@@ -29,7 +29,7 @@ const MICRO: u64 = 1_000;
 /// What writing to memory cannot do.
 const FITS: &str = "memory takes what is written to it";
 
-/// Appends MessagePack.
+/// Appends `MessagePack`.
 #[derive(Default)]
 pub(super) struct Writer(pub(super) Vec<u8>);
 
@@ -50,14 +50,16 @@ impl Writer {
         self.bytes(text.as_bytes());
     }
 
-    /// As a text, whatever they are: Lua knows one kind of strings only, and the server's MessagePack no other.
+    /// As a text, whatever they are: Lua knows one kind of strings only, and the server's `MessagePack` no other.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         write_str_len(&mut self.0, u32::try_from(bytes.len()).unwrap_or(u32::MAX)).expect(FITS);
         self.0.extend_from_slice(bytes);
     }
 
     pub(super) fn amounts(&mut self, amounts: &Amounts) {
-        Dimension::RATES.into_iter().for_each(|dimension| self.number(amounts.get(dimension)));
+        for dimension in Dimension::RATES {
+            self.number(amounts.get(dimension));
+        }
     }
 
     /// Rounded down.
@@ -65,9 +67,9 @@ impl Writer {
         self.number(time.nanos() / MICRO);
     }
 
-    /// Zero for none.
-    fn moment(&mut self, moment: Option<&(Time, Amounts)>) {
-        let (at, amounts) = moment.copied().unwrap_or_default();
+    /// At time zero for none.
+    fn moment(&mut self, moment: Option<(Time, Amounts)>) {
+        let (at, amounts) = moment.unwrap_or_default();
         self.time(at);
         self.amounts(&amounts);
     }
@@ -107,10 +109,12 @@ impl Writer {
 
     fn flow(&mut self, flow: &Flow) {
         self.array(23);
-        [&flow.granted, &flow.ended, &flow.refused].into_iter().for_each(|amounts| self.amounts(amounts));
+        for amounts in [&flow.granted, &flow.ended, &flow.refused] {
+            self.amounts(amounts);
+        }
         self.time(flow.notes_at);
-        self.moment(flow.earlier.as_ref());
-        self.moment(flow.later.as_ref());
+        self.moment(flow.earlier);
+        self.moment(flow.later);
     }
 
     fn hot(&mut self, scope: &Scope) {
@@ -142,7 +146,7 @@ impl Writer {
     }
 }
 
-/// Takes MessagePack from the front.
+/// Takes `MessagePack` from the front.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -180,9 +184,8 @@ impl<'a> Reader<'a> {
         Some(Amounts { requests, tokens, input_tokens, output_tokens })
     }
 
-    fn moment(&mut self) -> Option<Option<(Time, Amounts)>> {
-        let moment = (self.time()?, self.amounts()?);
-        Some((moment.0 > Time::ZERO).then_some(moment))
+    fn moment(&mut self) -> Option<(Time, Amounts)> {
+        Some((self.time()?, self.amounts()?))
     }
 
     /// In nanoseconds x amount.
@@ -225,7 +228,8 @@ impl<'a> Reader<'a> {
         self.fields(23)?;
         let (granted, ended, refused) = (self.amounts()?, self.amounts()?, self.amounts()?);
         let notes_at = self.time()?;
-        let (earlier, later) = (self.moment()?, self.moment()?);
+        let moments = [self.moment()?, self.moment()?];
+        let [earlier, later] = moments.map(|moment| (moment.0 > Time::ZERO).then_some(moment));
         Some(Flow { granted, ended, refused, earlier, later, notes_at })
     }
 
