@@ -1,8 +1,8 @@
 -- What all parts of the script know, and the arithmetic of bucket.rs once more, in whole numbers that doubles count exactly.
 --
 -- Time is in microseconds, below 2^53. A quantity of a bucket is a pair (us, rem): whole microseconds, and a rest in microseconds / amount
--- with 0 <= rem < amount. step.rs joins the parts and puts the constants in front: VERSION, MOST, KEPT, PLACE_KEPT, SPAN, CAP_KEPT,
--- SCOPE_KEPT.
+-- with 0 <= rem < amount. step.rs joins the parts, puts constants in front (VERSION, MOST, KEPT, PLACE_KEPT, SPAN, CAP_KEPT,
+-- SCOPE_KEPT), and writes the number for each name that a line like those below gives to one.
 
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 local call, pack, unpack_value = redis.call, cmsgpack.pack, cmsgpack.unpack

@@ -101,6 +101,13 @@ fn the_first_in_line_is_woken_by_what_comes_back_and_by_what_is_left_over() {
     assert_eq!(woken(), ["c"], "there is room for the next");
     b.one(NOW, Op::Bye { scopes: vec![0] });
     assert_eq!(woken(), ["c"]);
+    // What comes back may not be enough, but it comes sooner.
+    assert_eq!(a.one(NOW, take(900)), Outcome::Refused { scope: 0 });
+    c.one(NOW, Op::Leave { scopes: vec![0] });
+    assert_eq!((woken(), a.one(NOW, take(900))), (vec!["a".to_owned()], Outcome::Granted));
+    assert_eq!(c.one(NOW, take(200)), Outcome::Refused { scope: 0 });
+    a.one(NOW, end(900, 890));
+    assert_eq!(woken(), ["c"]);
     // Whoever leaves the line makes way; whoever is not in it does not.
     c.one(NOW, Op::Leave { scopes: vec![0] });
     a.one(NOW, Op::Leave { scopes: vec![0] });

@@ -98,6 +98,16 @@ fn processes_get_their_turn_in_the_order_in_which_they_came_for_as_long_as_they_
 }
 
 #[test]
+fn where_room_comes_in_two_scopes_at_once_the_process_stands_in_the_outer_one() {
+    let server = Server::start();
+    let mut a = Scopes::of(&server, "a", &["account", "model"]);
+    add(&mut a, 0, &quota(60, None), false);
+    add(&mut a, 1, &quota(60, None), false);
+    assert_eq!(a.step(NOW, &[take(&[0, 1], 60), take(&[0, 1], 5)]).outcomes, [Outcome::Granted, refused(0)]);
+    assert!(a.state(0).members[0].place.is_some() && a.state(1).members[0].place.is_none());
+}
+
+#[test]
 fn where_no_permit_is_free_the_process_stands_there_and_whoever_leaves_gives_up_its_place() {
     let server = Server::start();
     let [mut a, mut b, mut c] =
@@ -172,6 +182,9 @@ fn values_are_swapped_in_for_all_scopes_or_for_none_and_only_where_nobody_was_fa
     assert_eq!(a.state(0).revision, now);
     assert_eq!(a.one(NOW, Op::Swap { changes: vec![change(0, now), change(1, 0)] }), Outcome::Swapped);
     assert_eq!((a.state(0).revision, a.state(0).scope.status(NOW).limits[0].remaining), (now + 1, 7));
+    // What has changed in the same batch was not seen either.
+    let reply = a.step(NOW, &[take(&[0], 1), Op::Swap { changes: vec![change(0, now + 1)] }]);
+    assert_eq!(reply.outcomes, [Outcome::Granted, Outcome::Changed]);
     // What is new is never taken for what was there before.
     assert_eq!(a.state(1).revision, NOW.nanos() / 1_000);
 }

@@ -1,5 +1,6 @@
 //! The script that takes steps inside the server: what it is told, and what it answers. No I/O.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -93,9 +94,38 @@ pub(super) fn script() -> &'static Script {
             include_str!("take.lua"),
             include_str!("step.lua"),
         ];
-        Script::new(&parts.join("\n"))
+        Script::new(&with_constants(&parts.join("\n")))
     });
     &SCRIPT
+}
+
+/// Puts the numbers in the place of their names: each function would catch them anew each time that the script runs, which takes as long as
+/// a step of it.
+fn with_constants(text: &str) -> String {
+    let found = text.lines().filter_map(constants).flatten();
+    let numbers: HashMap<&str, &str> = found.collect();
+    let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let (mut out, lines) =
+        (String::with_capacity(text.len()), text.lines().filter(|line| constants(line).is_none()));
+    for line in lines {
+        let mut rest = line;
+        while let Some(start) = rest.find(is_word) {
+            let (before, from) = rest.split_at(start);
+            let (word, after) = from.split_at(from.find(|char| !is_word(char)).unwrap_or(from.len()));
+            out.extend([before, numbers.get(word).copied().unwrap_or(word)]);
+            rest = after;
+        }
+        out.extend([rest, "\n"]);
+    }
+    out
+}
+
+/// The names and numbers of a line that does nothing else than to name numbers.
+fn constants(line: &str) -> Option<Vec<(&str, &str)>> {
+    let (names, numbers) = line.strip_prefix("local ")?.split_once(" = ")?;
+    let is_number = |number: &str| number.bytes().all(|byte| byte.is_ascii_digit());
+    let pairs: Vec<_> = names.split(", ").zip(numbers.split(", ")).collect();
+    pairs.iter().all(|(_, number)| is_number(number)).then_some(pairs)
 }
 
 /// What the script is told. `presence` is how long the process is believed to be there from now on.

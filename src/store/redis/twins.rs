@@ -16,7 +16,7 @@ use crate::store::through_bytes::Dice;
 
 /// How many steps are taken; many more by hand, with this in the environment.
 const STEPS: &str = "RATEKEEPER_TWIN_STEPS";
-const STEPS_BY_DEFAULT: u64 = 100_000;
+const STEPS_BY_DEFAULT: u64 = 60_000;
 const STEPS_A_SEED: u64 = 2_000;
 
 const NAMES: [&str; 4] = ["account", "one", "other", "cap"];
