@@ -66,7 +66,7 @@ impl<W> Limiter<W> {
     /// Makes a scope known, or sets its quota anew; poll afterwards.
     ///
     /// # Errors
-    /// [`Error::Shared`], here and below, if the store cannot be reached.
+    /// [`Error::Store`], here and below, if the store cannot be reached.
     pub fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId> {
         self.store.configure(name, quota)
     }

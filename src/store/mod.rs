@@ -4,15 +4,19 @@
 mod book;
 mod memory;
 mod meter;
+mod outage;
 mod scope;
 mod sqlite;
 #[cfg(test)]
 mod through_bytes;
+#[cfg(test)]
+mod through_outage;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use memory::MemoryStore;
+pub use outage::Policy;
 pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all};
 
 use crate::bytes::bytes_of_variants;
@@ -107,7 +111,7 @@ pub trait Store: Send + Sync {
     /// Makes the scope of that name known, or sets its quota anew; what is used stays used.
     ///
     /// # Errors
-    /// [`Error::Shared`](crate::error::Error::Shared), here and below, if the state cannot be reached: then nothing is changed.
+    /// [`Error::Store`](crate::error::Error::Store), here and below, if the state cannot be reached: then nothing is changed.
     fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId>;
 
     /// Starts a scope without any limits with few calls at once, until something is known.

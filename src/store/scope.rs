@@ -1,5 +1,7 @@
 //! One scope as plain state: its meters, permits and pace, and the steps on them.
 
+mod share;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -50,7 +50,7 @@ impl SqliteStore {
     /// for `lease_ttl` loses its permit, and all leases of a process that is gone do within ten seconds.
     ///
     /// # Errors
-    /// [`Error::Shared`] if it cannot be written, is damaged, something else, or of a newer version.
+    /// [`Error::Store`] if it cannot be written, is damaged, something else, or of a newer version.
     pub fn open(path: &FilePath, lease_ttl: Duration, clock: Option<Arc<dyn Clock>>) -> Result<Self> {
         let file = File::at(path, clock)?;
         let tree = Tree { book: Book::new(lease_ttl), rows: Vec::new(), epoch: 0, places: Vec::new() };

@@ -184,7 +184,7 @@ fn what_is_used_outlives_all_processes() {
 /// What is said of a file that cannot be a store.
 fn refused(path: &FilePath) -> String {
     match SqliteStore::open(path, Duration::from_secs(10), None) {
-        Err(Error::Shared { what, .. }) => what,
+        Err(Error::Store { what, .. }) => what,
         other => panic!("expected a refusal, got {:?}", other.map(drop)),
     }
 }

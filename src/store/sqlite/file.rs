@@ -150,7 +150,7 @@ impl File {
     }
 
     pub(super) fn error(&self, what: &str) -> Error {
-        Error::Shared { store: self.path.display().to_string(), what: what.to_owned() }
+        Error::shared(self.path.display(), what)
     }
 
     pub(super) fn fault(&self, fault: Fault) -> Error {
@@ -191,7 +191,7 @@ pub fn before_fork() {
 /// Says in all files that this process is there, where it has them open.
 ///
 /// # Errors
-/// The first [`Error::Shared`].
+/// The first [`Error::Store`].
 pub fn pulse_all() -> Result<()> {
     FILES.lock().iter().filter_map(Weak::upgrade).try_for_each(|file| {
         let mut state = file.state.lock();
@@ -202,7 +202,7 @@ pub fn pulse_all() -> Result<()> {
 /// Gives back at once what this process holds in all files: it is about to end.
 ///
 /// # Errors
-/// The first [`Error::Shared`]; what could not be given back comes back when it is missed.
+/// The first [`Error::Store`]; what could not be given back comes back when it is missed.
 pub fn leave_all() -> Result<()> {
     FILES.lock().iter().filter_map(Weak::upgrade).try_for_each(|file| file.leave())
 }
