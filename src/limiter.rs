@@ -245,7 +245,8 @@ impl<W> Limiter<W> {
             ready_at: blocked.ready_at,
         });
         let (scope, waiting) = (self.store.status(scope)?, queue.waiting(scope));
-        Ok(Status { scope, waiting, head, now: self.store.now() })
+        let (store, now) = (self.store.condition(), self.store.now());
+        Ok(Status { scope, waiting, head, store, now })
     }
 
     /// Drops all leases and all who wait, and returns these: in a forked child they are the parent's.

@@ -72,6 +72,13 @@ def text(value: object, field: str) -> str:
     return value
 
 
+def store_lost(value: object, field: str) -> StorePolicy:
+    """What is done while a store is lost."""
+    if value not in ("share", "open", "closed"):
+        fail(field, '"share", "open" or "closed"', value)
+    return cast("StorePolicy", value)
+
+
 def quota_pattern(pattern: str, field: str) -> str:
     """``provider/model``, ``provider/account/model``, with wildcards."""
     provider, slash, model = pattern.partition("/")

@@ -10,16 +10,14 @@ use std::time::Duration;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 use super::clock::{ManualClock, clock_of};
-use super::convert::raise;
+use super::convert::{raise, text};
 use crate::error::Error;
-use crate::store::{self, SqliteStore, Store};
+use crate::store::{self, Condition, Policy, SqliteStore, Store, TurnKind};
 
 const SQLITE: &str = "sqlite://";
-/// Leases are nobody's in a store that is only looked at.
-const PRESENCE: Duration = Duration::from_secs(10);
 const EXPECTED: &str = "a URL such as \"sqlite:///var/lib/myapp/quota.db\", whose path is absolute";
 
 /// The store that a URL names.
@@ -27,6 +25,7 @@ pub(super) fn open(
     py: Python<'_>,
     url: &Bound<'_, PyAny>,
     lease_ttl: Duration,
+    lost: Option<&Bound<'_, PyAny>>,
     clock: Option<&Bound<'_, ManualClock>>,
 ) -> PyResult<Arc<dyn Store>> {
     let url = url
@@ -34,16 +33,29 @@ pub(super) fn open(
         .map_err(|_| PyTypeError::new_err(format!("store: expected {EXPECTED}, got {}", url.get_type())))?;
     let path = path_of(url.to_str()?).map_err(|error| raise(py, error))?;
     let manual = clock.map(|clock| clock_of(Some(clock)));
-    let store = SqliteStore::open(&path, lease_ttl, manual).map_err(|error| raise(py, error))?;
+    let policy = policy_of(py, lost)?;
+    let store = SqliteStore::open(&path, lease_ttl, policy, manual).map_err(|error| raise(py, error))?;
     start_pulse(py)?;
     Ok(Arc::new(store))
 }
 
 /// Opens a store, so that whoever names it hears of what is wrong before the first call.
 #[pyfunction]
-fn check_store(py: Python<'_>, store: &str) -> PyResult<()> {
-    let opened = path_of(store).and_then(|path| SqliteStore::open(&path, PRESENCE, None));
-    opened.map(drop).map_err(|error| raise(py, error))
+#[pyo3(signature = (store, store_lost = None), text_signature = "(store, store_lost='share')")]
+fn check_store(py: Python<'_>, store: &str, store_lost: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let policy = policy_of(py, store_lost)?;
+    let checked = path_of(store).and_then(|path| SqliteStore::check(&path, policy));
+    checked.map_err(|error| raise(py, error))
+}
+
+/// What is done while a store is lost.
+fn policy_of(py: Python<'_>, lost: Option<&Bound<'_, PyAny>>) -> PyResult<Policy> {
+    let Some(lost) = lost else { return Ok(Policy::default()) };
+    let name = text("store_lost", Some(lost))?;
+    Policy::from_name(name).ok_or_else(|| {
+        let expected = "\"share\", \"open\" or \"closed\"";
+        raise(py, Error::invalid("store_lost", expected, format!("{name:?}")))
+    })
 }
 
 /// The path in a URL, always from the root: a relative one would be another file, and another quota, in each working directory.
@@ -76,8 +88,33 @@ fn start_pulse(py: Python<'_>) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn pulse_stores(py: Python<'_>) -> PyResult<()> {
-    store::pulse_all().map_err(|error| raise(py, error))
+fn pulse_stores() {
+    store::pulse_all();
+}
+
+/// Which stores were lost and came back since this was last asked.
+#[pyfunction]
+fn store_turns(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let dicts = store::turns().into_iter().map(|turn| {
+        let dict = condition_of(py, &turn.condition)?;
+        dict.set_item("is_back", turn.kind == TurnKind::Back)?;
+        dict.set_item("why", turn.why)?;
+        Ok(dict)
+    });
+    dicts.collect()
+}
+
+/// The fields of a `StoreStatus`.
+pub(super) fn condition_of<'py>(py: Python<'py>, condition: &Condition) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("url", &condition.url)?;
+    dict.set_item("state", if condition.is_lost { "lost" } else { "ok" })?;
+    dict.set_item("since", condition.lasting.as_secs_f64())?;
+    dict.set_item("processes", condition.processes)?;
+    dict.set_item("policy", condition.policy.name())?;
+    dict.set_item("losses", condition.losses)?;
+    dict.set_item("decided_alone", condition.decided_alone)?;
+    Ok(dict)
 }
 
 #[pyfunction]
@@ -107,5 +144,6 @@ pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     close_before_forks()?;
     module.add_function(wrap_pyfunction!(check_store, module)?)?;
     module.add_function(wrap_pyfunction!(pulse_stores, module)?)?;
+    module.add_function(wrap_pyfunction!(store_turns, module)?)?;
     module.add_function(wrap_pyfunction!(leave_stores, module)?)
 }

@@ -29,7 +29,7 @@ pub(super) struct Reading<'a> {
     pub(super) sent_at: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Meter {
     bucket: Bucket,
     configured: Option<Limit>,

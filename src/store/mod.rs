@@ -2,6 +2,7 @@
 //! A store decides about the call it is asked about. Who asks next is the queue's business.
 
 mod book;
+mod condition;
 mod memory;
 mod meter;
 mod outage;
@@ -15,9 +16,10 @@ mod through_outage;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+pub use condition::{Condition, Turn, TurnKind};
 pub use memory::MemoryStore;
 pub use outage::Policy;
-pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all};
+pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all, turns};
 
 use crate::bytes::bytes_of_variants;
 use crate::clock::Time;
@@ -111,7 +113,8 @@ pub trait Store: Send + Sync {
     /// Makes the scope of that name known, or sets its quota anew; what is used stays used.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::error::Error::Store), here and below, if the state cannot be reached: then nothing is changed.
+    /// [`Error::Store`](crate::error::Error::Store), here and below, if the state cannot be reached and the [`Policy`] decides nothing
+    /// without it: then nothing is changed.
     fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId>;
 
     /// Starts a scope without any limits with few calls at once, until something is known.
@@ -189,6 +192,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The store's.
     fn status(&self, scope: ScopeId) -> Result<ScopeStatus>;
+
+    /// Whether what processes share can be reached; None where nothing is shared.
+    fn condition(&self) -> Option<Condition> {
+        None
+    }
 
     /// Drops all leases without giving their amounts back: in a forked child they are the parent's.
     fn forget_leases(&self);

@@ -160,21 +160,42 @@ impl Outage {
         }
     }
 
-    /// The store is there again: puts the scopes back as they were last seen, and tells what the store's own are to be told.
-    pub(super) fn end(self, book: &mut Book, now: Time) -> (Vec<MakeUp>, Easing) {
-        let (mut make_ups, mut easing) =
-            (Vec::new(), Easing { until: now + EASING, shares: BTreeMap::new() });
-        for (id, Kept { whole, twins, before }) in self.kept {
-            let held = book.held(id);
-            let Some(share) = book.replace(id, whole) else { continue };
-            let (used, pause) = (share.used_since(&twins, now), share.pause().clone());
+    /// Starts a scope without any limits with few calls at once.
+    pub(super) fn be_careful(&mut self, book: &mut Book, id: ScopeId, now: Time) {
+        let Some(kept) = self.kept.get_mut(&id) else { return };
+        if kept.whole.be_careful() {
+            let share = kept.whole.share_of(self.processes, &book.held(id), now);
+            book.put(id, share);
+        }
+    }
+
+    /// What the store's own scopes are to be told, now that it is there again.
+    pub(super) fn make_ups(&self, book: &Book, now: Time) -> Vec<MakeUp> {
+        let made_up = self.kept.iter().filter_map(|(&scope, kept)| {
+            let share = book.scope(scope)?;
+            let (used, pause) = (share.used_since(&kept.twins, now), share.pause().clone());
             let only_to_empty = self.policy == Policy::Open;
-            make_ups.push(MakeUp { scope: id, before, held, used, only_to_empty, pause });
-            if self.policy == Policy::Share {
+            Some(MakeUp { scope, before: kept.before, held: book.held(scope), used, only_to_empty, pause })
+        });
+        made_up.collect()
+    }
+
+    /// A scope as it was last seen, for a store that knows it no more.
+    pub(super) fn last_seen(&self, id: ScopeId) -> Option<&Scope> {
+        self.kept.get(&id).map(|kept| &kept.whole)
+    }
+
+    /// The store's scopes have been told: puts them back into the book as they were last seen, where the store's own follow.
+    pub(super) fn end(self, book: &mut Book, now: Time) -> Easing {
+        let mut easing = Easing { until: now + EASING, shares: BTreeMap::new() };
+        for (id, kept) in self.kept {
+            if let Some(share) = book.replace(id, kept.whole)
+                && self.policy == Policy::Share
+            {
                 easing.shares.insert(id, share);
             }
         }
-        (make_ups, easing)
+        easing
     }
 }
 

@@ -24,7 +24,7 @@ const LONG_WAIT: Duration = Duration::from_mins(10);
 /// What a rate is assumed of where nobody says what ran out.
 const USUAL_DIMENSIONS: [Dimension; 2] = [Dimension::Requests, Dimension::Tokens];
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scope {
     pub(super) name: Arc<str>,
     pub(super) is_cap: bool,
@@ -83,11 +83,14 @@ impl Scope {
         })
     }
 
-    /// Starts with few calls at once, if nothing is known of its limits.
-    pub(super) fn be_careful(&mut self) {
-        if self.meters.is_empty() && self.permits.limit().is_none() && self.concurrency.is_none() {
+    /// Starts with few calls at once, if nothing is known of its limits; tells whether that is so.
+    pub(super) fn be_careful(&mut self) -> bool {
+        let is_unknown =
+            self.meters.is_empty() && self.permits.limit().is_none() && self.concurrency.is_none();
+        if is_unknown {
             self.concurrency = Some(Concurrency::careful());
         }
+        is_unknown
     }
 
     pub(super) fn is_idle(&self, now: Time) -> bool {

@@ -114,9 +114,12 @@ impl World {
     fn come_back(&mut self, which: usize) {
         let now = self.now;
         let process = &mut self.processes[which];
-        let (make_ups, easing) = process.lost.take().unwrap().end(&mut process.book, now);
-        process.easing = Some(easing);
-        make_ups.iter().for_each(|make_up| self.whole.make_up(make_up, now));
+        let outage = process.lost.take().unwrap();
+        let make_ups = outage.make_ups(&process.book, now);
+        process.easing = Some(outage.end(&mut process.book, now));
+        for make_up in &make_ups {
+            self.whole.make_up(make_up, now);
+        }
     }
 
     fn remaining(&self) -> i64 {
@@ -144,13 +147,16 @@ fn largest_burst(granted: &[(Time, u64)], per_second: f64) -> f64 {
     let (mut most, mut above, mut before) = (0.0f64, 0.0f64, Time::ZERO);
     for (at, amount) in granted {
         above = (above - at.since(before).as_secs_f64() * per_second).max(0.0);
-        #[allow(clippy::cast_precision_loss)]
-        let amount = *amount as f64;
-        above += amount;
+        above += float(*amount);
         most = most.max(above);
         before = *at;
     }
     most
+}
+
+#[allow(clippy::cast_precision_loss, reason = "small numbers")]
+fn float(amount: u64) -> f64 {
+    amount as f64
 }
 
 const TICK: Duration = Duration::from_millis(20);
@@ -168,8 +174,7 @@ fn run(world: &mut World, asking: &[usize], amount: u64) -> [u64; 4] {
                 world.lose(which);
             }
             // One after the other.
-            if passed == Duration::from_secs(60) + Duration::from_millis(160) * u32::try_from(which).unwrap()
-            {
+            if passed == Duration::from_mins(1) + Duration::from_millis(160) * u32::try_from(which).unwrap() {
                 world.come_back(which);
             }
             world.end(which, SHORT, amount);
@@ -191,11 +196,11 @@ fn through_loss_and_return_no_window_holds_more_than_the_quota_and_the_pace_stay
         let mut world = World::new(&per_minute(amount, burst, None), 6, Policy::Share);
         let call = amount / 6_000;
         let phases = run(&mut world, &[0, 1, 2, 3, 4, 5], call);
-        let burst = burst as f64;
-        let most = largest_burst(&world.granted, amount as f64 / 60.0);
+        let burst = float(burst);
+        let most = largest_burst(&world.granted, float(amount) / 60.0);
         // While some are back and others are not, what flows in is counted twice in part: by the whole, and by the shares.
-        let twice = amount as f64 / 60.0 * 0.8 / 2.0;
-        assert!(most <= burst + twice + 6.0 * call as f64, "{amount}: {most} above {burst}");
+        let twice = float(amount) / 60.0 * 0.8 / 2.0;
+        assert!(most <= burst + twice + 6.0 * float(call), "{amount}: {most} above {burst}");
         for (phase, seconds) in [(1, 20), (2, 1), (3, 39)] {
             let (got, ideal) = (phases[phase], amount / 60 * seconds);
             assert!(got * 100 >= ideal * 95, "{amount}, phase {phase}: {got} of {ideal}");
@@ -333,7 +338,8 @@ fn what_a_store_that_lost_its_state_is_given_back_is_held_by_nobody() {
     outage.add(&mut world.processes[0].book, later, world.now);
     outage.configure(&mut world.processes[0].book, later, &per_minute(120, 120, Some(2)), world.now);
     assert_eq!(world.processes[0].book.status(later, world.now).limits[0].limit.amount(), 60);
-    let (mut make_ups, _) = outage.end(&mut world.processes[0].book, world.now);
+    let mut make_ups = outage.make_ups(&world.processes[0].book, world.now);
+    outage.end(&mut world.processes[0].book, world.now);
     assert_eq!(world.processes[0].book.status(later, world.now).limits[0].limit.amount(), 120);
     let seen = world.processes[0].book.scope_mut(world.scope).unwrap();
     seen.hold_nothing();
