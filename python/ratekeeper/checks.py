@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from math import isfinite
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .status import StorePolicy
 
 #: As in the core: a larger number is a typing error rather than a quota.
 MAX_AMOUNT = 1_000_000_000_000
@@ -76,7 +79,7 @@ def store_lost(value: object, field: str) -> StorePolicy:
     """What is done while a store is lost."""
     if value not in ("share", "open", "closed"):
         fail(field, '"share", "open" or "closed"', value)
-    return cast("StorePolicy", value)
+    return value
 
 
 def quota_pattern(pattern: str, field: str) -> str:
