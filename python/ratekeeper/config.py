@@ -74,6 +74,8 @@ _BUDGET_KEYS = ("usd", "tokens", "calls", "seconds", "per", "tz", "by", "tags", 
 _LIMIT_KEYS = ("dimension", "amount", "per", "burst")
 _SECONDS = ("headroom", "lease_ttl", "timeout", "slow_wait")
 _TEXTS = ("store", "store_lost")
+#: What Kubernetes sets for a service named ratekeeper begins with these.
+_KUBERNETES = ("SERVICE_", "PORT")
 
 
 class Settings(TypedDict, total=False):
@@ -296,7 +298,7 @@ def _refuse_misspelt(environ: Mapping[str, str]) -> None:
     ours = [key.upper() for key in (*RATES, "concurrency", "config", *_TEXTS, *_SECONDS)]
     for name in environ:
         suffix = name.removeprefix(_PREFIX)
-        if name.startswith(_PREFIX) and suffix not in ours:
+        if name.startswith(_PREFIX) and suffix not in ours and not suffix.startswith(_KUBERNETES):
             near = checks.nearest(suffix, ours)
             if near is not None:
                 raise ConfigError(f"{name}: no such setting; did you mean {_PREFIX}{near}?", field=name)

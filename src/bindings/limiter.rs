@@ -112,12 +112,11 @@ impl RateLimiter {
             let expected = format!("at most {MAX_DEPTH} limiters and tenant caps inside each other");
             return Err(raise(py, Error::invalid("within", expected, depth)));
         }
-        let hub = match outer {
-            Some(outer) => outer.hub.clone(),
-            None => {
-                let lease_ttl = lease_ttl.map_or(Ok(LEASE_TTL), |ttl| span("lease_ttl", ttl))?;
-                new_hub(py, lease_ttl, clock, (store, store_lost))?
-            }
+        let hub = if let Some(outer) = outer {
+            outer.hub.clone()
+        } else {
+            let lease_ttl = lease_ttl.map_or(Ok(LEASE_TTL), |ttl| span("lease_ttl", ttl))?;
+            new_hub(py, lease_ttl, clock, (store, store_lost))?
         };
         let name =
             around.as_ref().map_or_else(|| name.to_owned(), |around| format!("{}/{name}", around.name));
