@@ -157,6 +157,20 @@ impl Bucket {
         self.restart((backlog.min(before) + after).saturating_sub(before) + debt, now);
     }
 
+    /// What each of so many processes may have of it: of the limit, of what remains, and of a debt. Together they have no more
+    /// than is here, but for limits that are smaller than the number of processes.
+    #[must_use]
+    pub fn share_of(&self, processes: u32, now: Time) -> Self {
+        let (processes, limit) = (processes.max(1), self.limit.share_of(processes));
+        let (whole, backlog) = (self.cost(self.limit.burst()), self.backlog(now));
+        let left = whole.saturating_sub(backlog) / u128::from(processes);
+        let debt = backlog.saturating_sub(whole).div_ceil(u128::from(processes));
+        let (lows, highs) = (self.lows.share_of(processes), self.highs.share_of(processes));
+        let mut share = Self { limit, tat: 0, lows, highs };
+        share.tat = share.at(now) + (share.cost(limit.burst()) + debt).saturating_sub(left);
+        share
+    }
+
     /// Takes over what the provider says is left, which was true at some moment since `sent_at` and is known as this range.
     ///
     /// Less than was here in all that time is news of somebody else's calls, and is charged. Returns how much more than was ever here it

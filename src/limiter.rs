@@ -68,7 +68,7 @@ impl<W> Limiter<W> {
     /// Makes a scope known, or sets its quota anew; poll afterwards.
     ///
     /// # Errors
-    /// [`Error::Shared`], here and below, if the store cannot be reached.
+    /// [`Error::Store`], here and below, if the store cannot be reached.
     pub fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId> {
         self.store.configure(name, quota)
     }
@@ -253,7 +253,8 @@ impl<W> Limiter<W> {
             dimension: blocked.dimension,
             ready_at: blocked.ready_at,
         });
-        Ok(Status { scope: standing, waiting: queue.waiting(scope), head, now: self.store.now() })
+        let (store, now) = (self.store.condition(), self.store.now());
+        Ok(Status { scope: standing, waiting: queue.waiting(scope), head, store, now })
     }
 
     /// Drops all leases and all who wait, and returns these: in a forked child they are the parent's.

@@ -16,7 +16,7 @@ from typing_extensions import Self, disjoint_base
 from .costs.spend import Outcome
 from .providers.limits import LearnedLimit
 from .providers.usage import Usage
-from .status import DimensionName, Status
+from .status import DimensionName, Status, StorePolicy, StoreTurn
 
 __all__ = [
     "Cost",
@@ -40,13 +40,14 @@ __all__ = [
     "leave_stores",
     "pulse_stores",
     "reserve",
+    "store_turns",
 ]
 
-def check_store(store: str) -> None:
+def check_store(store: str, store_lost: str = "share") -> None:
     """Opens a store, and makes it if it is not there.
 
     Raises:
-        ConfigError: The URL names none.
+        ConfigError: The URL names none, or `store_lost` is no policy.
         StoreError: It cannot be used.
     """
 
@@ -54,7 +55,10 @@ def leave_stores() -> None:
     """Gives back at once what this process holds in all stores."""
 
 def pulse_stores() -> None:
-    """Says in all stores that this process is there."""
+    """Says in all stores that this process is there, and tries those that are lost again."""
+
+def store_turns() -> list[StoreTurn]:
+    """Which stores were lost and came back since this was last asked."""
 
 @final
 class Entry:
@@ -292,9 +296,12 @@ class RateLimiter:
         clock: A clock for tests. Not beside ``within``.
         store: Where the state is, for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``, a file in a
             folder that is there; always an absolute path. None is this process alone. Not beside ``within``.
+        store_lost: What is done while the store cannot be reached, after it could be: ``"share"`` goes on with each limit
+            divided by the last known number of processes, ``"open"`` grants everything, ``"closed"`` raises StoreError
+            where a lease is asked for. Only beside ``store``.
 
     Raises:
-        StoreError: The store cannot be used, here and wherever a lease is asked for or ended.
+        StoreError: The store cannot be used.
     """
 
     def __new__(
@@ -309,6 +316,7 @@ class RateLimiter:
         careful: bool = False,
         clock: ManualClock | None = None,
         store: str | None = None,
+        store_lost: StorePolicy = "share",
     ) -> Self: ...
     @property
     def name(self) -> str: ...

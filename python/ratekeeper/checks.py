@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from math import isfinite
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .status import StorePolicy
 
 #: As in the core: a larger number is a typing error rather than a quota.
 MAX_AMOUNT = 1_000_000_000_000
@@ -69,6 +72,13 @@ def text(value: object, field: str) -> str:
     """A text that is not empty."""
     if not isinstance(value, str) or not value:
         fail(field, "a text that is not empty", value)
+    return value
+
+
+def store_lost(value: object, field: str) -> StorePolicy:
+    """What is done while a store is lost."""
+    if value not in ("share", "open", "closed"):
+        fail(field, '"share", "open" or "closed"', value)
     return value
 
 

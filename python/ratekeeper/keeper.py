@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .costs import CostTracker
     from .prices import PriceBook
     from .retry import Decorator
-    from .status import Status
+    from .status import Status, StorePolicy, StoreStatus
 
 #: The entry of `tenants` for those that have none of their own.
 ANY_TENANT = "*"
@@ -48,6 +48,7 @@ class KeeperStatus(TypedDict):
     """What `Keeper.status` gives; all of it is JSON-able."""
 
     name: str
+    store: StoreStatus | None  # None: there is none, or no call was made yet
     scopes: dict[str, Status]
     retry_budgets: dict[str, int]  # what is left of each scope's 100
     estimates: list[dict[str, Any]]
@@ -90,6 +91,8 @@ class Keeper(Frameworks):
         name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
         store: Where quotas are counted for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``
             for those of one host, always an absolute path; None for this process alone.
+        store_lost: While the store cannot be reached, ``"share"`` goes on with each quota divided by the last known number
+            of processes, ``"open"`` grants everything, ``"closed"`` raises StoreError.
         clock: A ManualClock in tests.
 
     Raises:
@@ -118,6 +121,7 @@ class Keeper(Frameworks):
         slow_wait: Seconds = 10.0,
         name: str = "default",
         store: str | None = None,
+        store_lost: StorePolicy = "share",
         clock: ManualClock | None = None,
     ) -> None:
         if quota is not None:
@@ -137,8 +141,10 @@ class Keeper(Frameworks):
             "clock": clock,
             "store": store,
         }
+        checks.store_lost(store_lost, "store_lost")
         if store is not None:
-            check_store(checks.text(store, "store"))
+            self._outermost["store_lost"] = store_lost
+            check_store(checks.text(store, "store"), store_lost)
         if retry is not None and not isinstance(retry, RetryPolicy):
             checks.fail("retry", "a ratekeeper.RetryPolicy or None", retry)
         self._retry = retry
@@ -267,9 +273,11 @@ class Keeper(Frameworks):
 
     def status(self) -> KeeperStatus:
         """Per scope what remains, who waits and why; per model and caller how good the estimates are."""
+        scopes = {str(scope): lane.limiter.status() for scope, lane in list(self._lanes.items())}
         return {
             "name": self.name,
-            "scopes": {str(scope): lane.limiter.status() for scope, lane in list(self._lanes.items())},
+            "store": next((status["store"] for status in scopes.values()), None),
+            "scopes": scopes,
             "retry_budgets": {str(scope): lane.budget.balance for scope, lane in list(self._lanes.items())},
             "estimates": self._estimator.status(),
             "budgets": [row for budget in self._till.budgets for row in budget.status()],

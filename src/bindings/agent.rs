@@ -57,6 +57,11 @@ impl Agent {
     }
 
     fn stop(&self, hub: &Hub) -> Option<JoinHandle<()>> {
+        if self.forks.load(Ordering::Relaxed) != forks() {
+            // It stayed with the parent.
+            std::mem::forget(self.thread.lock().take());
+            return None;
+        }
         self.is_stopped.store(true, Ordering::Relaxed);
         if let Some(remote) = hub.remote() {
             remote.bell().ring();

@@ -10,18 +10,18 @@ use std::time::Duration;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 use super::agent;
 use super::clock::{ManualClock, clock_of};
-use super::convert::raise;
+use super::convert::{raise, text};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::store::{self, RedisStore, SqliteStore, Store};
+use crate::store::{self, Condition, Policy, RedisStore, SqliteStore, Store, TurnKind};
 
 const SQLITE: &str = "sqlite://";
 /// Leases are nobody's in a store that is only looked at.
-const PRESENCE: Duration = Duration::from_secs(10);
+const LOOKED_AT: Duration = Duration::from_secs(10);
 const EXPECTED: &str = "a URL such as \"sqlite:///var/lib/myapp/quota.db\", whose path is absolute";
 
 /// The store that a URL names.
@@ -29,18 +29,19 @@ pub(super) fn open(
     py: Python<'_>,
     url: &Bound<'_, PyAny>,
     lease_ttl: Duration,
+    lost: Option<&Bound<'_, PyAny>>,
     clock: Option<&Bound<'_, ManualClock>>,
 ) -> PyResult<Arc<dyn Store>> {
     let url = url
         .cast::<PyString>()
         .map_err(|_| PyTypeError::new_err(format!("store: expected {EXPECTED}, got {}", url.get_type())))?;
     let url = url.to_str()?;
+    let (policy, manual) = (policy_of(py, lost)?, clock.map(|clock| clock_of(Some(clock))));
     if RedisStore::is_named_by(url) {
-        return open_redis(py, url, lease_ttl, clock.map(|clock| clock_of(Some(clock))));
+        return open_redis(py, url, lease_ttl, policy, manual);
     }
     let path = path_of(url).map_err(|error| raise(py, error))?;
-    let manual = clock.map(|clock| clock_of(Some(clock)));
-    let store = SqliteStore::open(&path, lease_ttl, manual).map_err(|error| raise(py, error))?;
+    let store = SqliteStore::open(&path, lease_ttl, policy, manual).map_err(|error| raise(py, error))?;
     start_pulse(py)?;
     Ok(Arc::new(store))
 }
@@ -49,9 +50,10 @@ fn open_redis(
     py: Python<'_>,
     url: &str,
     lease_ttl: Duration,
+    policy: Policy,
     clock: Option<Arc<dyn Clock>>,
 ) -> PyResult<Arc<dyn Store>> {
-    let store = RedisStore::open(url, lease_ttl, clock, |wait| py.detach(wait));
+    let store = RedisStore::open(url, lease_ttl, policy, clock, |wait| py.detach(wait));
     let store = store.map_err(|error| raise(py, error))?;
     start_pulse(py)?;
     Ok(store)
@@ -59,13 +61,25 @@ fn open_redis(
 
 /// Opens a store, so that whoever names it hears of what is wrong before the first call.
 #[pyfunction]
-fn check_store(py: Python<'_>, store: &str) -> PyResult<()> {
+#[pyo3(signature = (store, store_lost = None), text_signature = "(store, store_lost='share')")]
+fn check_store(py: Python<'_>, store: &str, store_lost: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let policy = policy_of(py, store_lost)?;
     if RedisStore::is_named_by(store) {
-        let opened = RedisStore::open(store, PRESENCE, None, |wait| py.detach(wait));
+        let opened = RedisStore::open(store, LOOKED_AT, policy, None, |wait| py.detach(wait));
         return opened.map(drop).map_err(|error| raise(py, error));
     }
-    let opened = path_of(store).and_then(|path| SqliteStore::open(&path, PRESENCE, None));
-    opened.map(drop).map_err(|error| raise(py, error))
+    let checked = path_of(store).and_then(|path| SqliteStore::check(&path, policy));
+    checked.map_err(|error| raise(py, error))
+}
+
+/// What is done while a store is lost.
+fn policy_of(py: Python<'_>, lost: Option<&Bound<'_, PyAny>>) -> PyResult<Policy> {
+    let Some(lost) = lost else { return Ok(Policy::default()) };
+    let name = text("store_lost", Some(lost))?;
+    Policy::from_name(name).ok_or_else(|| {
+        let expected = "\"share\", \"open\" or \"closed\"";
+        raise(py, Error::invalid("store_lost", expected, format!("{name:?}")))
+    })
 }
 
 /// The path in a URL, always from the root: a relative one would be another file, and another quota, in each working directory.
@@ -98,8 +112,34 @@ fn start_pulse(py: Python<'_>) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn pulse_stores(py: Python<'_>) -> PyResult<()> {
-    store::pulse_all().map_err(|error| raise(py, error))
+fn pulse_stores() {
+    store::pulse_all();
+}
+
+/// Which stores were lost and came back since this was last asked.
+#[pyfunction]
+fn store_turns(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let turns = store::turns().into_iter().chain(store::redis_turns());
+    let dicts = turns.map(|turn| {
+        let dict = condition_of(py, &turn.condition)?;
+        dict.set_item("is_back", turn.kind == TurnKind::Back)?;
+        dict.set_item("why", turn.why)?;
+        Ok(dict)
+    });
+    dicts.collect()
+}
+
+/// The fields of a `StoreStatus`.
+pub(super) fn condition_of<'py>(py: Python<'py>, condition: &Condition) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("url", &condition.url)?;
+    dict.set_item("state", if condition.is_lost { "lost" } else { "ok" })?;
+    dict.set_item("since", condition.lasting.as_secs_f64())?;
+    dict.set_item("processes", condition.processes)?;
+    dict.set_item("policy", condition.policy.name())?;
+    dict.set_item("losses", condition.losses)?;
+    dict.set_item("decided_alone", condition.decided_alone)?;
+    Ok(dict)
 }
 
 #[pyfunction]
@@ -136,5 +176,6 @@ pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     close_before_forks()?;
     module.add_function(wrap_pyfunction!(check_store, module)?)?;
     module.add_function(wrap_pyfunction!(pulse_stores, module)?)?;
+    module.add_function(wrap_pyfunction!(store_turns, module)?)?;
     module.add_function(wrap_pyfunction!(leave_stores, module)?)
 }

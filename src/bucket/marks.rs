@@ -74,6 +74,13 @@ impl Marks {
         self.record(now, value);
     }
 
+    /// The same moments with the part of each of so many processes.
+    pub(super) fn share_of(&self, processes: u32) -> Self {
+        let mut share = self.clone();
+        share.entries.iter_mut().for_each(|(_, value)| *value /= u128::from(processes));
+        share
+    }
+
     /// The most extreme value after `time`.
     pub(super) fn after(&self, time: Time) -> Option<u128> {
         self.entries[..self.len].iter().find(|(at, _)| *at > time).map(|(_, value)| *value)

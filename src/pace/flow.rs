@@ -26,6 +26,12 @@ pub struct Flow {
 bytes_of_fields!(Flow { granted, ended, refused, earlier, later, notes_at });
 
 impl Flow {
+    /// One that begins with calls in flight.
+    #[must_use]
+    pub fn with(in_flight: Amounts) -> Self {
+        Self { granted: in_flight, ..Self::default() }
+    }
+
     /// A call starts.
     pub fn granted(&mut self, amounts: &Amounts, now: Time) {
         if now >= self.notes_at {

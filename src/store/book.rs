@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outage::Held;
 use super::scope::{Scope, Sent};
 use super::{Decision, LeaseId, ScopeStatus};
 use crate::clock::Time;
@@ -255,6 +256,24 @@ impl Book {
 
     pub(super) fn scope_mut(&mut self, id: ScopeId) -> Option<&mut Scope> {
         self.scopes[id.0 as usize].as_deref_mut()
+    }
+
+    /// All scopes that are known and were not forgotten.
+    pub(super) fn ids(&self) -> Vec<ScopeId> {
+        let known = (0..).zip(&self.scopes).filter(|(_, scope)| scope.is_some());
+        known.map(|(index, _)| ScopeId(index)).collect()
+    }
+
+    /// Takes a scope over as it stands, and leaves another in its place.
+    pub(super) fn replace(&mut self, id: ScopeId, scope: Scope) -> Option<Scope> {
+        self.scopes[id.0 as usize].replace(Box::new(scope)).map(|before| *before)
+    }
+
+    /// What the leases on a scope hold.
+    pub(super) fn held(&self, id: ScopeId) -> Held {
+        let leases = self.slots.iter().filter_map(|slot| slot.lease.as_ref());
+        let on_it = leases.filter(|lease| lease.path.scopes().contains(&id));
+        on_it.fold(Held::default(), |held, lease| held.plus(&lease.sent.amounts))
     }
 
     /// The scopes of a path. One that was forgotten had all its room, and has no say.

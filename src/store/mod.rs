@@ -2,21 +2,28 @@
 //! A store decides about the call it is asked about. Who asks next is the queue's business.
 
 mod book;
+mod condition;
+mod health;
 mod memory;
 mod meter;
+mod outage;
 mod redis;
 mod scope;
 mod sqlite;
 #[cfg(test)]
 mod through_bytes;
+#[cfg(test)]
+mod through_outage;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use condition::{Condition, Turn, TurnKind};
 pub use memory::MemoryStore;
-pub use redis::{Bell, Inside, RedisStore, close_gate, leave_all_redis, open_gate};
-pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all};
+pub use outage::Policy;
+pub use redis::{Bell, Inside, RedisStore, close_gate, leave_all_redis, open_gate, redis_turns};
+pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all, turns};
 
 use crate::bytes::bytes_of_variants;
 use crate::clock::Time;
@@ -113,7 +120,8 @@ pub trait Store: Send + Sync {
     /// Makes the scope of that name known, or sets its quota anew; what is used stays used.
     ///
     /// # Errors
-    /// [`Error::Shared`](crate::error::Error::Shared), here and below, if the state cannot be reached: then nothing is changed.
+    /// [`Error::Store`](crate::error::Error::Store), here and below, if the state cannot be reached and the [`Policy`] decides nothing
+    /// without it: then nothing is changed.
     fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId>;
 
     /// Starts a scope without any limits with few calls at once, until something is known.
@@ -191,6 +199,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The store's.
     fn status(&self, scope: ScopeId) -> Result<ScopeStatus>;
+
+    /// Whether what processes share can be reached; None where nothing is shared.
+    fn condition(&self) -> Option<Condition> {
+        None
+    }
 
     /// Drops all leases without giving their amounts back: in a forked child they are the parent's.
     fn forget_leases(&self);

@@ -1,5 +1,7 @@
 //! One scope as plain state: its meters, permits and pace, and the steps on them.
 
+mod share;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,11 +83,14 @@ impl Scope {
         })
     }
 
-    /// Starts with few calls at once, if nothing is known of its limits.
-    pub(super) fn be_careful(&mut self) {
-        if self.meters.is_empty() && self.permits.limit().is_none() && self.concurrency.is_none() {
+    /// Starts with few calls at once, if nothing is known of its limits; tells whether that is so.
+    pub(super) fn be_careful(&mut self) -> bool {
+        let is_unknown =
+            self.meters.is_empty() && self.permits.limit().is_none() && self.concurrency.is_none();
+        if is_unknown {
             self.concurrency = Some(Concurrency::careful());
         }
+        is_unknown
     }
 
     /// Whether how many may be in flight, or how fast, is found out as it goes.
@@ -203,12 +208,6 @@ impl Scope {
     pub(super) fn release_all(&mut self, permits: u32, amounts: &Amounts) {
         (0..permits).for_each(|_| self.permits.give_back());
         self.flow.ended(amounts);
-    }
-
-    /// Nobody is known to be in flight.
-    pub(super) fn forget_calls(&mut self) {
-        self.permits.set_held(0);
-        self.flow.ended(&self.flow.in_flight());
     }
 
     /// A call that is about to be settled has its answer.

@@ -10,6 +10,7 @@ mod ledger;
 mod ledger_file;
 mod limiter;
 mod matrix;
+mod outage;
 mod pace;
 mod prices;
 mod properties;

@@ -9,7 +9,7 @@ use ratekeeper::clock::{Clock, ManualClock, Time};
 use ratekeeper::error::{Ended, Error};
 use ratekeeper::quota::{Amounts, Dimension, Limit, Quota};
 use ratekeeper::scope::Path;
-use ratekeeper::store::{Decision, LeaseId, MemoryStore, SqliteStore, Store};
+use ratekeeper::store::{Decision, LeaseId, MemoryStore, Policy, SqliteStore, Store};
 use rusqlite::Connection;
 
 use crate::bucket::keeps_to;
@@ -25,7 +25,11 @@ pub(crate) fn new_file() -> PathBuf {
 
 /// A process's store in that file; stores with a manual clock share no connection.
 pub(crate) fn store_in(path: &FilePath, clock: &Arc<ManualClock>) -> SqliteStore {
-    SqliteStore::open(path, Duration::from_secs(10), Some(clock.clone() as Arc<dyn Clock>)).unwrap()
+    store_with(path, Policy::Share, clock)
+}
+
+pub(crate) fn store_with(path: &FilePath, policy: Policy, clock: &Arc<ManualClock>) -> SqliteStore {
+    SqliteStore::open(path, Duration::from_secs(10), policy, Some(clock.clone() as Arc<dyn Clock>)).unwrap()
 }
 
 fn two_processes() -> ([SqliteStore; 2], Arc<ManualClock>) {
@@ -183,8 +187,8 @@ fn what_is_used_outlives_all_processes() {
 
 /// What is said of a file that cannot be a store.
 fn refused(path: &FilePath) -> String {
-    match SqliteStore::open(path, Duration::from_secs(10), None) {
-        Err(Error::Shared { what, .. }) => what,
+    match SqliteStore::open(path, Duration::from_secs(10), Policy::Share, None) {
+        Err(Error::Store { what, .. }) => what,
         other => panic!("expected a refusal, got {:?}", other.map(drop)),
     }
 }
@@ -201,20 +205,6 @@ fn what_is_no_store_is_refused_in_words() {
     drop(store_in(&newer, &Arc::default()));
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 2).unwrap();
     assert!(refused(&newer).contains("version 2"));
-}
-
-#[test]
-fn a_file_that_is_damaged_or_replaced_while_in_use_is_no_second_quota() {
-    let (file, clock) = (new_file(), Arc::new(ManualClock::default()));
-    let store = store_in(&file, &clock);
-    let path = Path::of(store.configure("a", &quota(1, 0, 0)).unwrap());
-    Connection::open(&file).unwrap().execute("UPDATE scope SET state = x'0102'", []).unwrap();
-    let refusal = store.reserve(&path, &tokens(1)).unwrap_err().to_string();
-    assert!(refusal.contains("what it says of a is damaged"), "{refusal}");
-    std::fs::remove_file(&file).unwrap();
-    clock.advance(Duration::from_secs(5));
-    let refusal = store.reserve(&path, &tokens(1)).unwrap_err().to_string();
-    assert!(refusal.contains("removed or replaced"), "{refusal}");
 }
 
 /// The same steps on memory and on a file, with numbers that follow from a seed.

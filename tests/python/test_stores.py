@@ -4,7 +4,6 @@ import asyncio
 import mmap
 import os
 import random
-import resource
 import signal
 import struct
 import subprocess
@@ -281,40 +280,11 @@ def test_a_store_that_cannot_be_used_is_refused_when_the_keeper_is_made(tmp_path
     assert refusal.value.store == f"{tmp_path}/text.db"
 
 
-def test_a_file_that_was_removed_is_no_second_quota(store, tmp_path):
-    limiter = rk.RateLimiter(rk.Quota(rpd=1), store=store)
-    assert limiter.try_acquire()
-    for file in tmp_path.iterdir():
-        file.unlink()
-    time.sleep(3)
-    with pytest.raises(rk.StoreError, match="removed or replaced"):
-        limiter.try_acquire()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_full_disk_is_an_error_and_all_goes_on_when_there_is_room_again(store):
-    limiter = rk.RateLimiter(rk.Quota(rpd=100), store=store)
-
-    def work():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        held = limiter.try_acquire()
-        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, most))
-        for act in (limiter.try_acquire, held.settle):
-            with pytest.raises(rk.StoreError):
-                act()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        assert remaining(limiter) == 99
-        assert limiter.try_acquire()
-
-    assert code_of(forked(work)) == 0
-    assert remaining(limiter) == 98
-
-
 def test_nothing_beside_within(store):
     outer = rk.RateLimiter(rk.Quota(rpm=1))
-    with pytest.raises(rk.ConfigError, match="store"):
-        rk.RateLimiter(rk.Quota(rpm=1), name="inner", within=outer, store=store)
+    for setting in ({"store": store}, {"store_lost": "open"}):
+        with pytest.raises(rk.ConfigError, match="store"):
+            rk.RateLimiter(rk.Quota(rpm=1), name="inner", within=outer, **setting)
 
 
 def test_the_file_and_the_environment_name_the_store(tmp_path):

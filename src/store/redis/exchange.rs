@@ -28,7 +28,7 @@ const SOONEST_LOOK: Duration = Duration::from_millis(10);
 const MOST_TRIES: usize = 32;
 
 impl RedisStore {
-    /// Tells what is to be told, and asks for all of these in their order.
+    /// Tells what is to be told, and asks for all of these in their order; or decides alone, while the server is lost.
     pub(super) fn exchange(&self, asked: &[(Path, Amounts)]) -> Vec<Result<Decision>> {
         let ties = {
             let _inside = Inside::enter();
@@ -36,7 +36,14 @@ impl RedisStore {
         };
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut decisions: Vec<Option<Decision>> = vec![None; asked.len()];
-        let failure = self.decide(&ties, asked, &mut decisions).err();
+        let failure = self.come_back(&ties).and_then(|()| {
+            self.hold_back(asked, &mut decisions);
+            self.decide(&ties, asked, &mut decisions)
+        });
+        let failure = failure.err();
+        if failure.is_some() {
+            self.decide_alone(&ties, asked, &mut decisions);
+        }
         let answers =
             decisions.into_iter().zip(asked).map(|(decision, (path, _))| match (decision, &failure) {
                 (Some(decision), _) => Ok(self.looked_at_again(decision)),
@@ -92,7 +99,7 @@ impl RedisStore {
         {
             let _inside = Inside::enter();
             let mut tree = self.tree.lock();
-            self.take_over(ties, &mut tree, &keys, &reply)?;
+            Self::take_over(ties, &mut tree, &keys, &reply)?;
             for (ending, outcome) in endings.iter().zip(&reply.outcomes) {
                 if *outcome == Outcome::Exotic {
                     tree.end_coldly(ending);
@@ -128,6 +135,7 @@ impl RedisStore {
             self.ties()
         };
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.come_back(&ties)?;
         self.decide(&ties, &[], &mut [])?;
         let mut keys = Keys::default();
         let ops = [{
@@ -136,7 +144,7 @@ impl RedisStore {
         }];
         let reply = self.call(&ties, &keys, &ops)?;
         let _inside = Inside::enter();
-        self.take_over(&ties, &mut self.tree.lock(), &keys, &reply)
+        Self::take_over(&ties, &mut self.tree.lock(), &keys, &reply)
     }
 
     /// Gives back all that this process holds.
@@ -145,6 +153,10 @@ impl RedisStore {
             let _inside = Inside::enter();
             self.ties()
         };
+        // What was used before a fork, and not since, is the parent's.
+        if !ties.link.is_own() {
+            return Ok(());
+        }
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keys = Keys::default();
         {
@@ -165,7 +177,7 @@ impl RedisStore {
     }
 
     /// Swaps in what is decided here of single scopes.
-    fn swap_cold(&self, ties: &Ties) -> Result<()> {
+    pub(super) fn swap_cold(&self, ties: &Ties) -> Result<()> {
         for _ in 0..MOST_TRIES {
             let (mut keys, mut ops, mut changed) = (Keys::default(), Vec::new(), Vec::new());
             {
@@ -198,7 +210,7 @@ impl RedisStore {
                     _ => tree.unseen(*id),
                 }
             }
-            self.take_over(ties, &mut tree, &keys, &reply)?;
+            Self::take_over(ties, &mut tree, &keys, &reply)?;
         }
         Ok(())
     }
@@ -235,7 +247,7 @@ impl RedisStore {
                 });
             }
             keys.ids.iter().for_each(|id| tree.unseen(*id));
-            self.take_over(ties, &mut tree, &keys, &reply)?;
+            Self::take_over(ties, &mut tree, &keys, &reply)?;
         }
         Ok(unknown_wait(path.scopes()[0], self.clock.now() + SOONEST_LOOK))
     }
@@ -246,7 +258,7 @@ impl RedisStore {
         let _inside = Inside::enter();
         let mut tree = self.tree.lock();
         keys.ids.iter().for_each(|id| tree.unseen(*id));
-        self.take_over(ties, &mut tree, keys, &reply)
+        Self::take_over(ties, &mut tree, keys, &reply)
     }
 
     /// Has the script run.
@@ -267,19 +279,19 @@ impl RedisStore {
         Ok(reply)
     }
 
-    fn take_over(&self, ties: &Ties, tree: &mut Tree, keys: &Keys, reply: &Reply) -> Result<()> {
+    fn take_over(ties: &Ties, tree: &mut Tree, keys: &Keys, reply: &Reply) -> Result<()> {
         let are_read =
             reply.states.iter().all(|(place, bytes)| tree.take_over(keys.ids[*place], bytes.clone()));
+        if !reply.states.is_empty() {
+            ties.link.count(Some(tree.processes()), 0);
+        }
         if are_read { Ok(()) } else { Err(Self::foreign(ties)) }
     }
 
     fn foreign(ties: &Ties) -> Error {
-        Error::Shared {
-            store: ties.link.shown().to_owned(),
-            what: "what is there was written by something else, or by another version: use the same release everywhere, or another \
-                   prefix (?prefix=...)"
-                .to_owned(),
-        }
+        let what = "what is there was written by something else, or by another version: use the same release everywhere, or another \
+                    prefix (?prefix=...)";
+        Error::shared(ties.link.shown(), what)
     }
 
     /// A decision with the time at which to look again, though nobody rings.

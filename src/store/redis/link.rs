@@ -20,7 +20,10 @@ use super::connection::{
     ANSWER_WITHIN, CONNECT_WITHIN, Connection, NO_ANSWER, explain, is_lost, open, too_slow,
 };
 use super::target::{Door, Target};
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
+use crate::store::health::Health;
+use crate::store::{Condition, Policy, Turn};
 
 /// The first wait before a new attempt to connect; it doubles,
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -31,12 +34,18 @@ const LAST_RETRY: Duration = Duration::from_secs(1);
 static LINKS: Mutex<Vec<(u32, String, Weak<Link>)>> = Mutex::new(Vec::new());
 
 /// How the connection is.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Health {
-    /// Why there is none; None while there is one.
-    pub(crate) failure: Option<String>,
-    /// How often it was lost.
-    pub(crate) losses: u64,
+enum State {
+    New,
+    Up,
+    /// Why there is none.
+    Down(String),
+}
+
+/// What is known of the server, and what people are to hear of it.
+struct Standing {
+    state: State,
+    health: Health,
+    policy: Policy,
 }
 
 /// A script to be run.
@@ -60,7 +69,7 @@ enum Order {
 /// What the thread shares with whoever has the link.
 struct Shared {
     shown: String,
-    health: Mutex<Health>,
+    standing: Mutex<Standing>,
     /// Rung when the connection is lost or found.
     bells: Mutex<Vec<Weak<Bell>>>,
 }
@@ -70,6 +79,8 @@ pub(crate) struct Link {
     orders: UnboundedSender<Order>,
     shared: Arc<Shared>,
     target: Target,
+    /// The process that has the thread.
+    owner: u32,
 }
 
 impl Link {
@@ -96,8 +107,8 @@ impl Link {
         rustls::crypto::ring::default_provider().install_default().ok();
         let (orders, inbox) = unbounded_channel();
         let shown = target.shown().to_owned();
-        let health = Mutex::new(Health { failure: Some("not connected yet".to_owned()), losses: 0 });
-        let shared = Arc::new(Shared { shown, health, bells: Mutex::default() });
+        let standing = Standing { state: State::New, health: Health::default(), policy: Policy::default() };
+        let shared = Arc::new(Shared { shown, standing: Mutex::new(standing), bells: Mutex::default() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let cannot = |error: std::io::Error| failure(&shared.shown, &error);
         let runtime = runtime.map_err(cannot)?;
@@ -105,7 +116,12 @@ impl Link {
         let host = Host { shared: shared.clone(), inbox, listeners: HashMap::new() };
         let body = move || runtime.block_on(host.serve(door));
         thread::Builder::new().name("ratekeeper-redis".to_owned()).spawn(body).map_err(cannot)?;
-        Ok(Self { orders, shared, target })
+        Ok(Self { orders, shared, target, owner: std::process::id() })
+    }
+
+    /// Whether it is this process's, and not that of one that has forked it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.owner == std::process::id()
     }
 
     /// Where it leads, without what is secret.
@@ -118,21 +134,43 @@ impl Link {
         self.target.prefix()
     }
 
-    /// How the connection is.
-    pub(crate) fn health(&self) -> Health {
-        self.shared.health.lock().clone()
+    /// Why the server cannot be asked; None if it can.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match &self.shared.standing.lock().state {
+            State::Down(what) => Some(failure(self.shown(), what)),
+            State::New | State::Up => None,
+        }
     }
 
-    /// Whether there is a connection.
-    pub(crate) fn is_up(&self) -> bool {
-        self.shared.health.lock().failure.is_none()
+    /// How it stands, for people.
+    pub(crate) fn condition(&self) -> Condition {
+        let Standing { health, policy, .. } = &*self.shared.standing.lock();
+        health.condition(self.shown().to_owned(), *policy, SystemClock.now())
+    }
+
+    /// What is done while it is lost.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        self.shared.standing.lock().policy = policy;
+    }
+
+    /// So many processes use it, and so many calls more were granted without it.
+    pub(crate) fn count(&self, processes: Option<u32>, granted_alone: u64) {
+        let health = &mut self.shared.standing.lock().health;
+        health.processes = processes.unwrap_or(health.processes);
+        health.granted_alone += granted_alone;
+    }
+
+    /// Which of the servers that this process uses were lost and came back since this was last asked.
+    pub(crate) fn turns() -> Vec<Turn> {
+        let links: Vec<Arc<Self>> = LINKS.lock().iter().filter_map(|(_, _, link)| link.upgrade()).collect();
+        links.iter().flat_map(|link| link.shared.standing.lock().health.take_turns()).collect()
     }
 
     /// Has the script run, and waits for its answer for as long as it takes, but at most [`ANSWER_WITHIN`]. Not to be called with the
     /// interpreter attached.
     ///
     /// # Errors
-    /// [`Error::Shared`] if there is no connection, no answer in time, or the server refuses. Whether the script has run is then not known.
+    /// [`Error::Store`] if there is no connection, no answer in time, or the server refuses. Whether the script has run is then not known.
     pub(crate) fn call(
         &self,
         script: &'static Script,
@@ -141,7 +179,7 @@ impl Link {
     ) -> Result<Value> {
         let (answer, answered) = oneshot::channel();
         let job = Job { script, keys, arguments, answer };
-        let is_sent = self.orders.send(Order::Run(job)).is_ok();
+        let is_sent = self.is_own() && self.orders.send(Order::Run(job)).is_ok();
         let answered = if is_sent { answered.blocking_recv().ok() } else { None };
         answered.unwrap_or_else(|| Err(failure(self.shown(), &"the thread that serves it has ended")))
     }
@@ -157,20 +195,17 @@ impl Link {
     /// Waits until there is a connection.
     ///
     /// # Errors
-    /// [`Error::Shared`] if there is none after the time that one may take to be made.
+    /// [`Error::Store`] if there is none after the time that one may take to be made.
     pub(crate) fn wait_until_up(&self) -> Result<()> {
         let bell = Arc::new(Bell::default());
         self.shared.bells.lock().push(Arc::downgrade(&bell));
-        let mut is_first = true;
         loop {
-            match self.health() {
-                Health { failure: None, .. } => return Ok(()),
-                Health { failure: Some(what), losses } if losses > 0 || !is_first => {
-                    return Err(failure(self.shown(), &what));
-                }
-                _ => bell.wait(CONNECT_WITHIN + ANSWER_WITHIN),
+            match &self.shared.standing.lock().state {
+                State::Up => return Ok(()),
+                State::Down(what) => return Err(failure(self.shown(), what)),
+                State::New => {}
             }
-            is_first = false;
+            bell.wait(CONNECT_WITHIN + ANSWER_WITHIN);
         }
     }
 }
@@ -190,16 +225,19 @@ impl Host {
             let (pushes, arrived) = unbounded_channel();
             let failure = match self.connect(&mut door, pushes).await {
                 Ok(connection) => {
-                    self.report(None);
-                    wait = FIRST_RETRY;
+                    self.is_up();
                     match self.run(connection, arrived).await {
-                        Some(failure) => failure,
+                        Some(Break { is_lost, what }) => {
+                            // Another connection helps only if this one was at fault.
+                            wait = if is_lost { FIRST_RETRY } else { LAST_RETRY };
+                            what
+                        }
                         None => return,
                     }
                 }
                 Err(error) => explain(&error),
             };
-            self.report(Some(failure));
+            self.is_down(failure);
             if !self.refuse_for(wait).await {
                 return;
             }
@@ -224,29 +262,29 @@ impl Host {
         &mut self,
         connection: Connection,
         mut pushed: UnboundedReceiver<PushInfo>,
-    ) -> Option<String> {
+    ) -> Option<Break> {
         let (broken, mut breaks) = unbounded_channel();
         loop {
             tokio::select! {
                 order = self.inbox.recv() => match order? {
                     Order::Run(job) => {
                         let (connection, broken) = (connection.clone(), broken.clone());
-                        tokio::spawn(run_job(job, connection, self.shared.shown.clone(), broken));
+                        tokio::spawn(run_job(job, connection, self.shared.clone(), broken));
                     }
                     Order::Listen { channel, process, bell } => {
                         if self.add(&channel, process, bell)
                             && let Err(error) = connection.clone().subscribe(&channel).await
                         {
-                            return Some(explain(&error));
+                            return Some(Break { is_lost: true, what: explain(&error) });
                         }
                     }
                 },
                 push = pushed.recv() => match push {
                     Some(push) if push.kind == PushKind::Disconnection => {
-                        return Some("the connection was closed".to_owned());
+                        return Some(Break::closed());
                     }
                     Some(push) => self.ring(&push),
-                    None => return Some("the connection was closed".to_owned()),
+                    None => return Some(Break::closed()),
                 },
                 why = breaks.recv() => return why,
             }
@@ -285,8 +323,7 @@ impl Host {
                 () = &mut over => return true,
                 order = self.inbox.recv() => match order {
                     Some(Order::Run(job)) => {
-                        let what = self.shared.health.lock().failure.clone().unwrap_or_default();
-                        job.answer.send(Err(failure(&self.shared.shown, &what))).ok();
+                        job.answer.send(Err(self.shared.failure())).ok();
                     }
                     Some(Order::Listen { channel, process, bell }) => {
                         self.add(&channel, process, bell);
@@ -297,24 +334,68 @@ impl Host {
         }
     }
 
-    /// Says how the connection is.
-    fn report(&self, failure: Option<String>) {
+    fn is_up(&self) {
         {
-            let mut health = self.shared.health.lock();
-            health.losses += u64::from(failure.is_some() && health.failure.is_none());
-            health.failure = failure;
+            let Standing { state, health, .. } = &mut *self.shared.standing.lock();
+            if matches!(state, State::New) {
+                health.begins(SystemClock.now());
+            }
+            health.opened();
+            *state = State::Up;
         }
-        let mut bells = self.shared.bells.lock();
-        bells.retain(|bell| {
-            bell.upgrade().is_some_and(|bell| {
-                bell.ring();
-                true
-            })
+        self.shared.ring();
+    }
+
+    fn is_down(&self, what: String) {
+        {
+            let Standing { state, health, policy } = &mut *self.shared.standing.lock();
+            // What was never there is not lost.
+            if !matches!(state, State::New) {
+                let why = failure(&self.shared.shown, &what);
+                health.failed(&why, self.shared.shown.clone(), *policy, SystemClock.now());
+            }
+            *state = State::Down(what);
+        }
+        self.shared.ring();
+    }
+}
+
+impl Shared {
+    fn failure(&self) -> Error {
+        match &self.standing.lock().state {
+            State::Down(what) => failure(&self.shown, what),
+            State::New | State::Up => failure(&self.shown, &NO_ANSWER),
+        }
+    }
+
+    /// A script has run.
+    fn succeeded(&self) {
+        let Standing { health, policy, .. } = &mut *self.standing.lock();
+        health.succeeded(|| self.shown.clone(), *policy, SystemClock.now());
+    }
+
+    fn ring(&self) {
+        self.bells.lock().retain(|bell| {
+            let bell = bell.upgrade();
+            bell.inspect(|bell| bell.ring()).is_some()
         });
     }
 }
 
-async fn run_job(job: Job, mut connection: Connection, shown: String, broken: UnboundedSender<String>) {
+/// Why a connection is given up.
+struct Break {
+    /// Whether the connection itself failed, so that another may do better.
+    is_lost: bool,
+    what: String,
+}
+
+impl Break {
+    fn closed() -> Self {
+        Self { is_lost: true, what: "the connection was closed".to_owned() }
+    }
+}
+
+async fn run_job(job: Job, mut connection: Connection, shared: Arc<Shared>, broken: UnboundedSender<Break>) {
     let mut invocation = job.script.prepare_invoke();
     for key in &job.keys {
         invocation.key(key);
@@ -324,18 +405,23 @@ async fn run_job(job: Job, mut connection: Connection, shown: String, broken: Un
     }
     let answered = timeout(ANSWER_WITHIN, invocation.invoke_async::<Value>(&mut connection)).await;
     let answered = answered.unwrap_or_else(|_| Err(too_slow(NO_ANSWER)));
-    let answer = answered.map_err(|error| {
-        let what = explain(&error);
-        if is_lost(&error) {
-            // Nobody listens any more where it was found broken already.
-            broken.send(what.clone()).ok();
+    let answer = match answered {
+        Ok(value) => {
+            shared.succeeded();
+            Ok(value)
         }
-        failure(&shown, &what)
-    });
+        Err(error) => {
+            let what = explain(&error);
+            let failure = failure(&shared.shown, &what);
+            // Nobody listens any more where it was found broken already.
+            broken.send(Break { is_lost: is_lost(&error), what }).ok();
+            Err(failure)
+        }
+    };
     // Who asked may have gone.
     job.answer.send(answer).ok();
 }
 
 fn failure(shown: &str, what: &dyn std::fmt::Display) -> Error {
-    Error::Shared { store: shown.to_owned(), what: what.to_string() }
+    Error::shared(shown, what.to_string())
 }

@@ -166,3 +166,26 @@ impl Model {
 pub(super) const fn micros(micros: u64) -> Time {
     Time::from_nanos(micros * 1_000)
 }
+
+/// Steps that the script alone takes.
+impl State {
+    /// Whether its steps are no plain arithmetic, so that the server leaves them to us.
+    pub(super) fn is_exotic(&self) -> bool {
+        self.scope.is_exploring()
+    }
+
+    /// Takes the process out of the line.
+    pub(super) fn leave(&mut self, process: &str) {
+        for member in self.members.iter_mut().filter(|member| member.process == process) {
+            member.place = None;
+        }
+    }
+
+    /// The process goes, and gives back all that it held.
+    pub(super) fn bye(&mut self, process: &str) {
+        for member in self.members.iter().filter(|member| member.process == process) {
+            self.scope.release_all(member.permits, &member.amounts);
+        }
+        self.members.retain(|member| member.process != process);
+    }
+}

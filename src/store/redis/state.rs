@@ -58,11 +58,6 @@ impl State {
         Self { revision: 0, quota: quota.clone(), members: Vec::new(), scope }
     }
 
-    /// Whether its steps are no plain arithmetic, so that the server leaves them to us.
-    pub(super) fn is_exotic(&self) -> bool {
-        self.scope.is_exploring()
-    }
-
     /// Takes back what those held who are not there any more; the process that takes the step is there.
     pub(super) fn strike_off_overdue(&mut self, step: Step<'_>) {
         let is_there = |member: &Member| member.process == step.process || member.until > step.now;
@@ -119,21 +114,6 @@ impl State {
         let place = &mut self.seen(step).place;
         let since = place.map_or(step.now, |place| place.since);
         *place = Some(Place { since, kept_until, amounts });
-    }
-
-    /// Takes the process out of the line.
-    pub(super) fn leave(&mut self, process: &str) {
-        for member in self.members.iter_mut().filter(|member| member.process == process) {
-            member.place = None;
-        }
-    }
-
-    /// The process goes, and gives back all that it held.
-    pub(super) fn bye(&mut self, process: &str) {
-        for member in self.members.iter().filter(|member| member.process == process) {
-            self.scope.release_all(member.permits, &member.amounts);
-        }
-        self.members.retain(|member| member.process != process);
     }
 
     /// The member that takes the step, new or not.

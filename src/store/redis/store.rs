@@ -19,7 +19,7 @@ use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Quota};
 use crate::scope::{Blocked, Path, ScopeId};
 use crate::store::book::Book;
-use crate::store::{Decision, LeaseId, Remote, ScopeStatus, Store};
+use crate::store::{Condition, Decision, LeaseId, Policy, Remote, ScopeStatus, Store, Turn};
 
 /// The stores of this process.
 static STORES: Mutex<Vec<Weak<RedisStore>>> = Mutex::new(Vec::new());
@@ -38,6 +38,7 @@ pub(super) struct Ties {
 /// State in a Redis server, for all processes that name it.
 pub struct RedisStore {
     url: String,
+    pub(super) policy: Policy,
     pub(super) tree: Mutex<Tree>,
     pub(super) clock: ServerClock,
     ties: Mutex<Arc<Ties>>,
@@ -60,18 +61,21 @@ impl RedisStore {
     /// if there is one, and `detached` has it let go for the wait.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a URL that names nothing, [`Error::Shared`] if the server cannot be reached or refuses.
+    /// [`Error::Invalid`] for a URL that names nothing, [`Error::Store`] if the server cannot be reached or refuses.
     pub fn open(
         url: &str,
         lease_ttl: Duration,
+        policy: Policy,
         clock: Option<Arc<dyn Clock>>,
         detached: impl FnOnce(&mut (dyn FnMut() -> Result<()> + Send)) -> Result<()>,
     ) -> Result<Arc<Self>> {
         let ties = Arc::new(Ties::to(url)?);
         let link = ties.link.clone();
         detached(&mut || link.wait_until_up())?;
+        link.set_policy(policy);
         let store = Arc::new(Self {
             url: url.to_owned(),
+            policy,
             tree: Mutex::new(Tree::new(Book::new(lease_ttl))),
             clock: ServerClock::new(clock),
             ties: Mutex::new(ties),
@@ -128,13 +132,13 @@ impl Store for RedisStore {
                 tree.configure(id, quota, self.clock.now());
                 id
             }
-            None => tree.register(name, quota, false),
+            None => tree.register(name, quota, false, self.clock.now()),
         };
         Ok(self.ring_after(id))
     }
 
     fn be_careful(&self, scope: ScopeId) -> Result<()> {
-        self.tree.lock().be_careful(scope);
+        self.tree.lock().be_careful(scope, self.clock.now());
         Ok(())
     }
 
@@ -146,7 +150,7 @@ impl Store for RedisStore {
         if tree.book.is_crowded() {
             tree.forget_idle_caps(&awaited(), self.clock.now());
         }
-        Ok(tree.register(name, quota, true))
+        Ok(tree.register(name, quota, true, self.clock.now()))
     }
 
     fn known(&self, name: &str) -> Option<ScopeId> {
@@ -205,13 +209,22 @@ impl Store for RedisStore {
     }
 
     fn status(&self, scope: ScopeId) -> Result<ScopeStatus> {
-        self.look(scope)?;
+        let looked = self.look(scope);
         let _inside = Inside::enter();
-        Ok(self.tree.lock().book.status(scope, self.clock.now()))
+        let tree = self.tree.lock();
+        // While the server is lost this process's share stands for the scope.
+        if tree.outage.is_none() {
+            looked?;
+        }
+        Ok(tree.book.status(scope, self.clock.now()))
+    }
+
+    fn condition(&self) -> Option<Condition> {
+        Some(self.ties.lock().link.condition())
     }
 
     fn forget_leases(&self) {
-        self.tree.lock().begin_anew();
+        self.tree.lock().begin_anew(self.clock.now());
         // A link that cannot be made now has nobody who could be told here; whoever calls next is.
         if let Ok(ties) = Ties::to(&self.url) {
             let parents = std::mem::replace(&mut *self.ties.lock(), Arc::new(ties));
@@ -247,7 +260,7 @@ impl Remote for RedisStore {
 /// Gives back at once what this process holds in all Redis stores: it is about to end. Not to be called with the interpreter attached.
 ///
 /// # Errors
-/// The first [`Error::Shared`]; what could not be given back comes back when this process is missed.
+/// The first [`Error::Store`]; what could not be given back comes back when this process is missed.
 pub fn leave_all_redis() -> Result<()> {
     let stores: Vec<Arc<RedisStore>> = {
         let _inside = Inside::enter();
@@ -255,4 +268,10 @@ pub fn leave_all_redis() -> Result<()> {
     };
     let left: Vec<Result<()>> = stores.iter().map(|store| store.bye()).collect();
     left.into_iter().collect()
+}
+
+/// Which Redis servers were lost and came back since this was last asked.
+#[must_use]
+pub fn redis_turns() -> Vec<Turn> {
+    Link::turns()
 }

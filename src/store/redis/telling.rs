@@ -13,6 +13,7 @@ use crate::clock::Time;
 use crate::quota::Amounts;
 use crate::scope::{Cause, Path, ScopeId};
 use crate::store::Decision;
+use crate::store::outage::{Held, MakeUp};
 
 /// How often a process says that it is there.
 const PULSE: Duration = Duration::from_millis(2_500);
@@ -98,12 +99,18 @@ impl Tree {
                 row.used_at = now;
             }
         }
+        if let Some(easing) = &mut self.easing {
+            easing.granted(path, amounts, now);
+        }
         Decision::Granted(self.book.grant(path, amounts, now))
     }
 
     /// A lease whose charge is in the state that was swapped in.
     pub(super) fn lease(&mut self, path: &Path, amounts: &Amounts, now: Time) -> Decision {
         path.scopes().iter().for_each(|id| _ = self.places.remove(id));
+        if let Some(easing) = &mut self.easing {
+            easing.granted(path, amounts, now);
+        }
         Decision::Granted(self.book.lease_out(path, amounts, now))
     }
 
@@ -163,6 +170,11 @@ impl Tree {
                         state.scope.failed(sent, setback, step.now);
                     }
                 }
+                Cold::MakeUp(make_up) => {
+                    let Held { permits, amounts } = make_up.held;
+                    state.pulse(step, permits, &amounts);
+                    state.scope.make_up(&MakeUp { before: make_up.held, ..make_up.clone() }, step.now);
+                }
             }
         }
         Some((state, cold.len()))
@@ -198,7 +210,9 @@ impl Tree {
         }
         let refusal = self.book.refusal(path, amounts, ahead, step.now);
         let Some(refusal) = refusal else {
-            states.iter_mut().for_each(|(_, state)| state.grant(step, amounts));
+            for (_, state) in &mut states {
+                state.grant(step, amounts);
+            }
             return Some((states, None));
         };
         let stands = match &refusal {

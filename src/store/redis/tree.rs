@@ -11,6 +11,7 @@ use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Dimension, Quota};
 use crate::scope::{Blocked, Cause, Path, ScopeId};
 use crate::store::book::{Book, Lease};
+use crate::store::outage::{Easing, MakeUp, Outage};
 use crate::store::scope::Sent;
 use crate::store::{Decision, LeaseId};
 
@@ -49,8 +50,18 @@ pub(super) struct Ending {
 /// What is decided here and swapped in, scope by scope.
 #[derive(Clone, Debug)]
 pub(super) enum Cold {
-    Learn { sent: Sent, told: Vec<Told> },
-    End { sent: Sent, kept: Amounts, setback: Option<Setback>, is_success: bool },
+    Learn {
+        sent: Sent,
+        told: Vec<Told>,
+    },
+    End {
+        sent: Sent,
+        kept: Amounts,
+        setback: Option<Setback>,
+        is_success: bool,
+    },
+    /// What was done without the server.
+    MakeUp(MakeUp),
 }
 
 /// What the server is still to be told.
@@ -83,15 +94,19 @@ pub(super) struct Tree {
     /// The scopes in whose lines this process stands.
     pub(super) places: HashSet<ScopeId>,
     pub(super) pulse_at: Time,
+    /// While the server is lost.
+    pub(super) outage: Option<Outage>,
+    /// For a moment after it is back.
+    pub(super) easing: Option<Easing>,
 }
 
 impl Tree {
     pub(super) fn new(book: Book) -> Self {
         let (rows, outbox, places) = (Vec::new(), Outbox::default(), HashSet::new());
-        Self { book, rows, outbox, places, pulse_at: Time::ZERO }
+        Self { book, rows, outbox, places, pulse_at: Time::ZERO, outage: None, easing: None }
     }
 
-    pub(super) fn register(&mut self, name: &str, quota: &Quota, is_cap: bool) -> ScopeId {
+    pub(super) fn register(&mut self, name: &str, quota: &Quota, is_cap: bool, now: Time) -> ScopeId {
         let row = Row {
             name: name.into(),
             quota: quota.clone(),
@@ -103,7 +118,11 @@ impl Tree {
             used_at: Time::ZERO,
         };
         self.rows.push(Some(row));
-        self.book.add(name, quota, is_cap)
+        let id = self.book.add(name, quota, is_cap);
+        if let Some(outage) = &mut self.outage {
+            outage.add(&mut self.book, id, now);
+        }
+        id
     }
 
     pub(super) fn row(&mut self, id: ScopeId) -> Option<&mut Row> {
@@ -114,16 +133,21 @@ impl Tree {
         if let Some(row) = self.row(id) {
             (row.quota, row.is_agreed) = (quota.clone(), false);
         }
-        if let Some(scope) = self.book.scope_mut(id) {
+        if let Some(outage) = &mut self.outage {
+            outage.configure(&mut self.book, id, quota, now);
+        } else if let Some(scope) = self.book.scope_mut(id) {
             scope.configure(quota, now);
         }
     }
 
-    pub(super) fn be_careful(&mut self, id: ScopeId) {
+    pub(super) fn be_careful(&mut self, id: ScopeId, now: Time) {
         if let Some(row) = self.row(id) {
             row.is_careful = true;
         }
-        self.book.be_careful(id);
+        match &mut self.outage {
+            Some(outage) => outage.be_careful(&mut self.book, id, now),
+            None => self.book.be_careful(id),
+        }
     }
 
     /// Makes room for another cap, where there are many.
@@ -135,7 +159,11 @@ impl Tree {
     }
 
     /// In the child of a fork nothing of this is its own.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self, now: Time) {
+        if let Some(outage) = self.outage.take() {
+            outage.end(&mut self.book, now);
+        }
+        self.easing = None;
         self.book.forget_leases(false);
         (self.outbox, self.places) = (Outbox::default(), HashSet::new());
         self.distrust();
@@ -154,7 +182,7 @@ impl Tree {
         let lease = self.book.lease(id)?;
         self.book.settle(id, actual, || now)?;
         let own = self.own_scope(&lease.path);
-        self.outbox.endings.push(Ending { path: lease.path, own, sent: lease.sent, kept: *actual });
+        self.ended(Ending { path: lease.path, own, sent: lease.sent, kept: *actual }, now);
         Ok(())
     }
 
@@ -170,7 +198,11 @@ impl Tree {
         let granted_at = self.book.fail(id, kept, setback, || now)?;
         let (sent, kept) = (lease.sent, *kept);
         if *setback == Setback::Other {
-            self.outbox.endings.push(Ending { path: lease.path, own: None, sent, kept });
+            self.ended(Ending { path: lease.path, own: None, sent, kept }, now);
+            return Ok(granted_at);
+        }
+        self.ease(&lease.path, &sent, &kept, now);
+        if self.outage.is_some() {
             return Ok(granted_at);
         }
         let own = self.own_scope(&lease.path);
@@ -185,6 +217,10 @@ impl Tree {
     /// Takes over what an answer tells; whether a limit has changed by what is known here.
     pub(super) fn learn(&mut self, id: LeaseId, told: &[Told], now: Time) -> Result<bool, Ended> {
         let lease = self.book.lease(id)?;
+        // What is told is of the whole, and here is a share.
+        if self.outage.is_some() {
+            return Ok(false);
+        }
         let has_changed = self.book.learn(id, told, now)?;
         if let Some(own) = self.own_scope(&lease.path)
             && !told.is_empty()
@@ -206,7 +242,21 @@ impl Tree {
         for id in self.book.silent(now) {
             let Ok(Lease { path, sent, .. }) = self.book.lease(id) else { continue };
             self.book.end(id, true);
-            self.outbox.endings.push(Ending { path, own: None, sent, kept: sent.amounts });
+            self.ended(Ending { path, own: None, sent, kept: sent.amounts }, now);
+        }
+    }
+
+    /// What is done without the server is made up for in one, later.
+    fn ended(&mut self, ending: Ending, now: Time) {
+        self.ease(&ending.path, &ending.sent, &ending.kept, now);
+        if self.outage.is_none() {
+            self.outbox.endings.push(ending);
+        }
+    }
+
+    fn ease(&mut self, path: &Path, sent: &Sent, kept: &Amounts, now: Time) {
+        if let Some(easing) = &mut self.easing {
+            easing.ended(path, sent, kept, now);
         }
     }
 
@@ -226,7 +276,7 @@ impl Tree {
         let known = self.book.scope(id).filter(|_| !row.members.is_empty());
         if let Some(scope) = known.cloned() {
             state.scope = scope;
-            state.scope.forget_calls();
+            state.scope.hold_nothing();
         } else if row.is_careful {
             state.scope.be_careful();
         }

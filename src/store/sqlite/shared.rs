@@ -10,6 +10,7 @@ use crate::bytes::{Bytes, bytes_of_fields};
 use crate::clock::Time;
 use crate::quota::{Amounts, Quota};
 use crate::store::PLACE_KEPT;
+use crate::store::outage::Held;
 use crate::store::scope::Scope;
 
 /// A process as the file knows it; never given twice.
@@ -71,6 +72,18 @@ impl Around {
             holder.amounts = holder.amounts.minus(amounts);
         }
         self.holders.retain(|holder| holder.permits > 0);
+    }
+
+    /// A process tells anew what it holds; `before` is what was known of it.
+    pub(super) fn holds_instead(&mut self, process: ProcessId, before: &Held, held: &Held) {
+        let known = self.holders.iter().find(|holder| holder.process == process);
+        let (permits, amounts) = known.map_or_else(Default::default, |known| (known.permits, known.amounts));
+        let permits = permits.saturating_sub(before.permits) + held.permits;
+        let amounts = amounts.minus(&before.amounts).plus(&held.amounts);
+        self.holders.retain(|holder| holder.process != process);
+        if permits > 0 {
+            self.holders.push(Holder { process, permits, amounts });
+        }
     }
 
     /// A process is gone: gives back what it held; tells whether anything has changed.
