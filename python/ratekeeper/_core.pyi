@@ -37,9 +37,11 @@ __all__ = [
     "Semaphore",
     "Throttle",
     "check_store",
+    "forget_sigterm",
     "leave_stores",
     "pulse_stores",
     "reserve",
+    "tell_of_sigterm",
 ]
 
 def check_store(store: str) -> None:
@@ -50,11 +52,23 @@ def check_store(store: str) -> None:
         StoreError: It cannot be used.
     """
 
+def forget_sigterm() -> None:
+    """Has SIGTERM end this process again, after `tell_of_sigterm`."""
+
 def leave_stores() -> None:
     """Gives back at once what this process holds in all stores."""
 
 def pulse_stores() -> None:
     """Says in all stores that this process is there."""
+
+def tell_of_sigterm(pipe: int) -> None:
+    """Has SIGTERM write ``b"t"`` into a pipe, if it would otherwise end this process; a second one ends it.
+
+    Not in a child of a fork: it has to ask for itself.
+
+    Args:
+        pipe: The descriptor to write to, which must not block.
+    """
 
 @final
 class Entry:

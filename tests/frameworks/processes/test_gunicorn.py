@@ -12,10 +12,11 @@ import threading
 import pytest
 from plan import PER_SECOND
 from servers import until
-from sites import PORT, WORKERS, served
+from sites import PORT, served
 
 from ratekeeper.testing import Reply
 
+WORKERS = 3
 #: Longer than a killed process is believed to be there.
 MISSED = 12.0
 COMMAND = ("gunicorn", "app:app", "--preload", "--worker-class", "uvicorn_worker.UvicornWorker")
@@ -23,7 +24,7 @@ COMMAND = ("gunicorn", "app:app", "--preload", "--worker-class", "uvicorn_worker
 
 @pytest.fixture(scope="module")
 def site(started):
-    with served(started, *COMMAND, "--bind", f"127.0.0.1:{PORT}") as site:
+    with served(started, *COMMAND, "--bind", f"127.0.0.1:{PORT}", workers=WORKERS) as site:
         yield site
 
 
