@@ -304,8 +304,9 @@ class RateLimiter:
         lease_ttl: Seconds after which a lease that was neither ended nor renewed loses its permit. Not beside ``within``.
         careful: Starts with a few calls at once, and more with each answer, as long as nothing is known of the limits.
         clock: A clock for tests. Not beside ``within``.
-        store: Where the state is, for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``, a file in a
-            folder that is there; always an absolute path. None is this process alone. Not beside ``within``.
+        store: Where the state is, for all processes that name it: ``"sqlite:////var/lib/myapp/quota.db"``, a file in a
+            folder that is there (with three slashes from the working directory of now). None is this process alone. Not
+            beside ``within``.
 
     Raises:
         StoreError: The store cannot be used, here and wherever a lease is asked for or ended.

@@ -88,8 +88,8 @@ class Keeper(Frameworks):
             memory.
         slow_wait: Seconds from which a wait is worth a line in the log.
         name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
-        store: Where quotas are counted for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``
-            for those of one host, always an absolute path; None for this process alone.
+        store: Where quotas are counted for all processes that name it: ``"sqlite:////var/lib/myapp/quota.db"``
+            for those of one host (with three slashes from the working directory of now); None for this process alone.
         clock: A ManualClock in tests.
 
     Raises:
@@ -135,10 +135,10 @@ class Keeper(Frameworks):
         self._outermost: dict[str, Any] = {
             "lease_ttl": checks.seconds(lease_ttl, "lease_ttl"),
             "clock": clock,
-            "store": store,
+            "store": None if store is None else checks.store(store, "store"),
         }
         if store is not None:
-            check_store(checks.text(store, "store"))
+            check_store(store)
         if retry is not None and not isinstance(retry, RetryPolicy):
             checks.fail("retry", "a ratekeeper.RetryPolicy or None", retry)
         self._retry = retry
