@@ -47,7 +47,7 @@ fn check_store(py: Python<'_>, store: &str) -> PyResult<()> {
     opened.map(drop).map_err(|error| raise(py, error))
 }
 
-/// The path in a URL, as SQLAlchemy reads it: with three slashes from the working directory, with four from the root.
+/// The path in a URL, as `SQLAlchemy` reads it: with three slashes from the working directory, with four from the root.
 fn path_of(url: &str) -> Result<PathBuf, Error> {
     // What may be a password is not shown.
     let invalid = || {
