@@ -39,7 +39,8 @@ def start() -> None:
     """Starts the thread, unless this very process has it."""
     pid = os.getpid()
     if pid not in _beating:
-        _forget_parent()
+        # Its parent's pipe is left alone: who closes all descriptors after a fork may have others of these numbers by now.
+        _beating.clear()
         listens, tells = os.pipe()
         os.set_blocking(tells, False)
         thread = threading.Thread(target=_beat, args=(listens,), name="ratekeeper-pulse", daemon=True)
@@ -48,13 +49,6 @@ def start() -> None:
         _leaving.call_at_exit(_stop)
     if _beating[pid].thread.is_alive():
         _leaving.tell_of_sigterm(_beating[pid].tells)
-
-
-def _forget_parent() -> None:
-    for beating in _beating.values():
-        os.close(beating.listens)
-        os.close(beating.tells)
-    _beating.clear()
 
 
 def _beat(listens: int) -> None:

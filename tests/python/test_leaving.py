@@ -1,9 +1,9 @@
 """Processes that end: by exit or SIGTERM they give back at once what they hold, and SIGTERM means what it meant."""
 
-import os
 import signal
 
 import pytest
+from server_fixtures import STORES, store_in
 
 import ratekeeper as rk
 
@@ -38,11 +38,12 @@ thread.join()""",
 }
 
 
-@pytest.fixture
-def store(tmp_path, monkeypatch):
+@pytest.fixture(params=STORES)
+def store(request, tmp_path, monkeypatch):
     """A store, whose address a program finds in its environment."""
-    monkeypatch.setenv("STORE", f"sqlite:///{tmp_path}/quota.db")
-    return os.environ["STORE"]
+    with store_in(tmp_path, request.param) as url:
+        monkeypatch.setenv("STORE", url)
+        yield url
 
 
 @pytest.fixture
