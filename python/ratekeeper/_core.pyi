@@ -37,10 +37,12 @@ __all__ = [
     "Semaphore",
     "Throttle",
     "check_store",
+    "forget_sigterm",
     "leave_stores",
     "pulse_stores",
     "reserve",
     "store_turns",
+    "tell_of_sigterm",
 ]
 
 def check_store(store: str, store_lost: str = "share") -> None:
@@ -51,6 +53,9 @@ def check_store(store: str, store_lost: str = "share") -> None:
         StoreError: It cannot be used.
     """
 
+def forget_sigterm() -> None:
+    """Has SIGTERM end this process again, after `tell_of_sigterm`."""
+
 def leave_stores() -> None:
     """Gives back at once what this process holds in all stores."""
 
@@ -59,6 +64,15 @@ def pulse_stores() -> None:
 
 def store_turns() -> list[StoreTurn]:
     """Which stores were lost and came back since this was last asked."""
+
+def tell_of_sigterm(pipe: int) -> None:
+    """Has SIGTERM write ``b"t"`` into a pipe, if it would otherwise end this process; a second one ends it.
+
+    Not in a child of a fork: it has to ask for itself.
+
+    Args:
+        pipe: The descriptor to write to, which must not block.
+    """
 
 @final
 class Entry:
@@ -294,8 +308,9 @@ class RateLimiter:
         lease_ttl: Seconds after which a lease that was neither ended nor renewed loses its permit. Not beside ``within``.
         careful: Starts with a few calls at once, and more with each answer, as long as nothing is known of the limits.
         clock: A clock for tests. Not beside ``within``.
-        store: Where the state is, for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``, a file in a
-            folder that is there; always an absolute path. None is this process alone. Not beside ``within``.
+        store: Where the state is, for all processes that name it: ``"sqlite:////var/lib/myapp/quota.db"``, a file in a
+            folder that is there (with three slashes from the working directory of now), or ``"redis://host:6379/0"``.
+            None is this process alone. Not beside ``within``.
         store_lost: What is done while the store cannot be reached, after it could be: ``"share"`` goes on with each limit
             divided by the last known number of processes, ``"open"`` grants everything, ``"closed"`` raises StoreError
             where a lease is asked for. Only beside ``store``.

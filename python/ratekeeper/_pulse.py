@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import _core, _leaving
 from .errors import StoreError
@@ -18,31 +19,51 @@ from .errors import StoreError
 if TYPE_CHECKING:
     from .status import StoreTurn
 
-#: Seconds between two signs. Others give up a process after ten.
-_INTERVAL = 2.0
+#: Milliseconds between two signs. Others give up a process after ten seconds.
+_INTERVAL = 2_000
+#: What the thread is told: that the process exits. All else comes from SIGTERM.
+_EXIT = b"e"
 
 _log = logging.getLogger("ratekeeper")
-#: By process, since a child of a fork inherits neither the thread nor the lock inside its event.
-_beating: dict[int, tuple[threading.Thread, threading.Event]] = {}
+
+
+class _Beating(NamedTuple):
+    """The thread of one process, and both ends of the pipe by which it is told of the end."""
+
+    thread: threading.Thread
+    listens: int
+    tells: int
+
+
+#: By process, since a child of a fork inherits no thread, and its parent's pipe is not its own.
+_beating: dict[int, _Beating] = {}
 
 
 def start() -> None:
     """Starts the thread, unless this very process has it."""
-    _leaving.call_at_end(_stop)
     pid = os.getpid()
-    if pid in _beating:
-        return
-    end = threading.Event()
-    thread = threading.Thread(target=_beat, args=(end,), name="ratekeeper-pulse", daemon=True)
-    _beating.clear()
-    _beating[pid] = (thread, end)
-    thread.start()
+    if pid not in _beating:
+        # Its parent's pipe is left alone: who closes all descriptors after a fork may have others of these numbers by now.
+        _beating.clear()
+        listens, tells = os.pipe()
+        os.set_blocking(tells, False)
+        thread = threading.Thread(target=_beat, args=(listens,), name="ratekeeper-pulse", daemon=True)
+        _beating[pid] = _Beating(thread, listens, tells)
+        thread.start()
+        _leaving.call_at_exit(_stop)
+    if _beating[pid].thread.is_alive():
+        _leaving.tell_of_sigterm(_beating[pid].tells)
 
 
-def _beat(end: threading.Event) -> None:
-    while not end.wait(_INTERVAL):
+def _beat(listens: int) -> None:
+    end = select.poll()
+    end.register(listens, select.POLLIN)
+    while not end.poll(_INTERVAL):
         _core.pulse_stores()
         _tell()
+    if os.read(listens, 1) != _EXIT:
+        _leave()
+        _leaving.end_by_sigterm()
 
 
 def _tell() -> None:
@@ -76,12 +97,17 @@ def _done_without(turn: StoreTurn) -> str:
 
 
 def _stop() -> None:
-    if os.getpid() not in _beating:
+    beating = _beating.get(os.getpid())
+    if beating is None:
         return
-    thread, end = _beating[os.getpid()]
-    end.set()
-    thread.join(1.0)
+    _core.forget_sigterm()
+    os.write(beating.tells, _EXIT)
+    beating.thread.join(1.0)
     _tell()
+    _leave()
+
+
+def _leave() -> None:
     try:
         _core.leave_stores()
     except StoreError as error:

@@ -5,7 +5,7 @@ Owns the file's format. Reads nothing but the file and the environment it is giv
 The file's tables have the names of the Keeper's arguments::
 
     headroom = 0.25                # seconds; also lease_ttl, timeout, slow_wait, name
-    store = "sqlite:///var/lib/myapp/quota.db"  # one quota for all processes of a host
+    store = "sqlite:////var/lib/myapp/quota.db"  # or "redis://host:6379/0": one quota for all processes
     store_lost = "share"           # or "open", "closed": what is done while it cannot be reached
 
     [quota]                        # the default of every scope

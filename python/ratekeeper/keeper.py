@@ -89,8 +89,9 @@ class Keeper(Frameworks):
             memory.
         slow_wait: Seconds from which a wait is worth a line in the log.
         name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
-        store: Where quotas are counted for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``
-            for those of one host, always an absolute path; None for this process alone.
+        store: Where quotas are counted for all processes that name it: ``"sqlite:////var/lib/myapp/quota.db"``
+            for those of one host (with three slashes from the working directory of now), ``"redis://host:6379/0"`` for
+            those of many; None for this process alone.
         store_lost: While the store cannot be reached, ``"share"`` goes on with each quota divided by the last known number
             of processes, ``"open"`` grants everything, ``"closed"`` raises StoreError.
         clock: A ManualClock in tests.
@@ -139,12 +140,12 @@ class Keeper(Frameworks):
         self._outermost: dict[str, Any] = {
             "lease_ttl": checks.seconds(lease_ttl, "lease_ttl"),
             "clock": clock,
-            "store": store,
+            "store": None if store is None else checks.store(store, "store"),
         }
         checks.store_lost(store_lost, "store_lost")
         if store is not None:
             self._outermost["store_lost"] = store_lost
-            check_store(checks.text(store, "store"), store_lost)
+            check_store(store, store_lost)
         if retry is not None and not isinstance(retry, RetryPolicy):
             checks.fail("retry", "a ratekeeper.RetryPolicy or None", retry)
         self._retry = retry

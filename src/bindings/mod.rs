@@ -20,6 +20,7 @@ mod quota;
 mod retry;
 mod scopes;
 mod semaphore;
+mod sigterm;
 mod status;
 mod stores;
 mod threads;
@@ -49,6 +50,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<retry::RetryPolicy>()?;
     module.add_class::<semaphore::Semaphore>()?;
     module.add_class::<throttle::Throttle>()?;
+    sigterm::add_to(module)?;
     stores::add_to(module)?;
     hub::forget_parent_after_fork(module.py())
 }

@@ -19,10 +19,10 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::{self, Condition, Policy, RedisStore, SqliteStore, Store, TurnKind};
 
-const SQLITE: &str = "sqlite://";
+const SQLITE: &str = "sqlite:///";
 /// Leases are nobody's in a store that is only looked at.
 const LOOKED_AT: Duration = Duration::from_secs(10);
-const EXPECTED: &str = "a URL such as \"sqlite:///var/lib/myapp/quota.db\", whose path is absolute";
+const EXPECTED: &str = "a URL such as \"redis://host:6379/0\" or \"sqlite:////var/lib/myapp/quota.db\" (with three slashes from the working directory)";
 
 /// The store that a URL names.
 pub(super) fn open(
@@ -82,7 +82,7 @@ fn policy_of(py: Python<'_>, lost: Option<&Bound<'_, PyAny>>) -> PyResult<Policy
     })
 }
 
-/// The path in a URL, always from the root: a relative one would be another file, and another quota, in each working directory.
+/// The path in a URL, as `SQLAlchemy` reads it: with three slashes from the working directory, with four from the root.
 fn path_of(url: &str) -> Result<PathBuf, Error> {
     // What may be a password is not shown.
     let invalid = || {
@@ -92,12 +92,11 @@ fn path_of(url: &str) -> Result<PathBuf, Error> {
             format!("{:?}", url.split_once(':').map_or(url, |(scheme, _)| scheme)),
         )
     };
-    let path = url.strip_prefix(SQLITE).filter(|path| path.starts_with('/')).ok_or_else(invalid)?;
-    let path = path.trim_start_matches('/');
+    let path = url.strip_prefix(SQLITE).ok_or_else(invalid)?;
     if path.is_empty() || path.ends_with('/') || path.contains(['?', '#']) {
         return Err(invalid());
     }
-    Ok(PathBuf::from(format!("/{path}")))
+    std::path::absolute(path).map_err(|_| invalid())
 }
 
 /// Has this process say that it is there, in a child of a fork too.

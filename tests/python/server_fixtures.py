@@ -1,4 +1,4 @@
-"""Servers and lines as fixtures; a conftest imports those that its tests use."""
+"""Servers and lines as fixtures, and the stores that processes share; a conftest imports those that its tests use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ import contextlib
 import pytest
 import servers as real
 import wires
+
+#: The stores under which processes are tried. Another one needs its name here, and nothing else.
+STORES = ("sqlite", "redis")
+
+
+@contextlib.contextmanager
+def store_in(folder, kind):
+    """The address of an empty store of a kind of `STORES`."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/quota.db"
+    else:
+        with real.Server(folder, kind) as server:
+            yield server.url
 
 
 class Servers:

@@ -1,15 +1,19 @@
 """Processes that end: by exit or SIGTERM they give back at once what they hold, and SIGTERM means what it meant."""
 
-import os
 import signal
 
 import pytest
+from server_fixtures import STORES, store_in
 
 import ratekeeper as rk
 
 START = """
 import asyncio, os, signal, sys, threading, time
 import ratekeeper as rk
+
+def is_caught():
+    caught = next(line for line in open("/proc/self/status") if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 def hold():
     limiter = rk.RateLimiter(rk.Quota(concurrency=3), name="shared", store=os.environ["STORE"])
@@ -34,11 +38,12 @@ thread.join()""",
 }
 
 
-@pytest.fixture
-def store(tmp_path, monkeypatch):
+@pytest.fixture(params=STORES)
+def store(request, tmp_path, monkeypatch):
     """A store, whose address a program finds in its environment."""
-    monkeypatch.setenv("STORE", f"sqlite:///{tmp_path}/quota.db")
-    return os.environ["STORE"]
+    with store_in(tmp_path, request.param) as url:
+        monkeypatch.setenv("STORE", url)
+        yield url
 
 
 @pytest.fixture
@@ -118,49 +123,73 @@ def test_an_application_with_a_handler_of_its_own_keeps_it(terminated, limiter, 
     assert limiter.status()["in_flight"] == 0
 
 
-def test_a_handler_can_hand_the_signal_on(terminated, limiter):
-    source = """
-limiter, held = hold()
-def mine(number, frame):
-    print("mine", flush=True)
-    ours(number, frame)
-ours = signal.signal(signal.SIGTERM, mine)
-"""
-    assert terminated(START + source + READY + "time.sleep(60)") == (-signal.SIGTERM, "mine\n", "")
-    assert limiter.status()["in_flight"] == 0
-
-
 def test_who_ignores_sigterm_goes_on(script, finish, store):
     source = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nlimiter, held = hold()\n"
     source += "os.kill(os.getpid(), signal.SIGTERM)\nprint(limiter.status()['in_flight'])\n"
     assert finish(script(START + source)) == (0, "3\n", "")
 
 
-def test_a_store_that_a_thread_opens_first_changes_no_handler_until_the_main_thread_opens_one(
-    script, finish, store
-):
+def test_python_and_other_libraries_still_see_the_default(script, finish, store):
+    source = (
+        "limiter, held = hold()\nprint(is_caught(), signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)\n"
+    )
+    assert finish(script(START + source)) == (0, "True True\n", "")
+
+
+def test_a_store_that_a_thread_opened_is_left_too(terminated, limiter):
     source = """
-thread = threading.Thread(target=hold)
+thread = threading.Thread(target=lambda: held.append(hold()))
+held = []
 thread.start()
 thread.join()
-print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
-limiter, held = hold()
-print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
 """
-    told = finish(script(START + source))
-    assert told == (0, "True\nFalse\n", "")
+    assert terminated(START + source + READY + "time.sleep(60)") == (-signal.SIGTERM, "", "")
+    assert limiter.status()["in_flight"] == 0
+
+
+def test_a_program_that_exits_can_still_be_ended(terminated, limiter):
+    source = """
+import atexit
+atexit.register(lambda: (print("ready", flush=True), time.sleep(60)))  # called after what was registered later
+limiter, held = hold()
+"""
+    assert terminated(START + source) == (-signal.SIGTERM, "", "")
+    assert limiter.status()["in_flight"] == 0
+
+
+def test_a_pool_of_processes_can_always_be_terminated(script, finish, store, limiter):
+    """`Pool` terminates its workers, at whatever they are, and waits for their end."""
+    source = """
+import multiprocessing
+
+def work(number):
+    limiter = rk.RateLimiter(rk.Quota(concurrency=3), name="shared", store=os.environ["STORE"])
+    with limiter.acquire():
+        time.sleep(0.005)
+
+for _ in range(25):
+    with multiprocessing.get_context("fork").Pool(5) as pool:
+        pool.map(work, range(5), chunksize=1)
+"""
+    assert finish(script(START + source)) == (0, "", "")
+    assert limiter.status()["in_flight"] == 0
+
+
+def test_the_first_process_of_a_container_goes_on_as_ever(script, finish, store):
+    source = "os.getpid = lambda: 1\nlimiter, held = hold()\nprint(is_caught())"
+    assert finish(script(START + source)) == (0, "False\n", "")
 
 
 def test_without_a_store_no_handler_is_changed(script, finish):
     source = "limiter = rk.RateLimiter(rk.Quota(concurrency=3))\nlimiter.try_acquire()\n"
-    source += "print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)\n"
-    assert finish(script(START + source)) == (0, "True\n", "")
+    source += "print(is_caught())\n"
+    assert finish(script(START + source)) == (0, "False\n", "")
 
 
 def test_it_can_be_switched_off(script, finish, store, monkeypatch):
-    source = "limiter, held = hold()\nprint(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)\n"
+    source = "limiter, held = hold()\nprint(is_caught())\n"
     monkeypatch.setenv("RATEKEEPER_SIGTERM", "default")
-    assert finish(script(START + source)) == (0, "True\n", "")
+    assert finish(script(START + source)) == (0, "False\n", "")
     monkeypatch.setenv("RATEKEEPER_SIGTERM", "yes")
     code, _, errors = finish(script(START + source))
     assert code == 1

@@ -67,7 +67,7 @@ def _run(what: str, shares: list[int], bound: float, quick: bool) -> Iterator[Fi
 
 
 def _store(folder: str) -> str:
-    return f"sqlite://{Path(folder).absolute()}/quota.db"
+    return f"sqlite:///{Path(folder).absolute()}/quota.db"
 
 
 def _at_once(runs: list[tuple[Any, ...]]) -> list[dict[str, Any]]:

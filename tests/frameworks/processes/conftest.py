@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from pages import environment_of
-from servers import Server
+from server_fixtures import STORES, store_in
 
 from ratekeeper.testing import FakeProvider
 
@@ -21,19 +21,12 @@ sys.path.append(str(HERE))
 
 from plan import AT_ONCE, PER_SECOND, SCOPE, keeper  # noqa: E402
 
-#: The stores under which everything here is tried.
-STORES = ("sqlite", "redis")
-
 
 @pytest.fixture(scope="module", params=STORES)
 def store(request, tmp_path_factory):
     """The address of a store that is empty when the module begins."""
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "sqlite":
-        yield f"sqlite:///{folder}/quota.db"
-    else:
-        with Server(folder, request.param) as server:
-            yield server.url
+    with store_in(tmp_path_factory.mktemp(request.param), request.param) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +76,6 @@ class Program:
 
     def signal(self, number):
         self.process.send_signal(number)
-
-    def ended(self, within=30):
-        """Its exit code, once it has ended."""
-        return self.process.wait(within)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import httpx
 from servers import free_port, until
 
-WORKERS = 3
 PORT = "PORT"
 
 
@@ -49,12 +48,12 @@ class Site:
 
 
 @contextmanager
-def served(started, *command):
+def served(started, *command, workers):
     """The application under a server's command, in which PORT stands for a free one."""
     port = free_port()
     words = [word.replace(PORT, str(port)) for word in command]
-    site = Site(started("-m", *words, "--workers", WORKERS), port)
+    site = Site(started("-m", *words, "--workers", workers), port)
     with site.pool:
-        until(lambda: len(site.workers()) == WORKERS, "all workers answer", 60)
+        until(lambda: len(site.workers()) == workers, "all workers answer", 60)
         yield site
     assert "Traceback" not in site.program.said, site.program.said

@@ -6,14 +6,18 @@ import signal
 
 import pytest
 from servers import until
-from sites import PORT, WORKERS, served
+from sites import PORT, served
 
 from ratekeeper.testing import Reply
+
+WORKERS = 2
 
 
 @pytest.fixture(scope="module")
 def site(started):
-    with served(started, "uvicorn", "app:app", "--log-level", "warning", "--port", PORT) as site:
+    with served(
+        started, "uvicorn", "app:app", "--log-level", "warning", "--port", PORT, workers=WORKERS
+    ) as site:
         yield site
 
 
