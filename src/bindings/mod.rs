@@ -9,6 +9,7 @@ mod clock;
 mod convert;
 mod engine;
 mod estimate;
+mod hold;
 mod hub;
 mod lease;
 mod ledger;
@@ -30,9 +31,9 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<budget::Hold>()?;
+    module.add_class::<hold::Hold>()?;
     module.add_class::<budget::Purse>()?;
-    module.add_function(wrap_pyfunction!(budget::reserve, module)?)?;
+    module.add_function(wrap_pyfunction!(hold::reserve, module)?)?;
     module.add_class::<clock::ManualClock>()?;
     module.add_class::<estimate::Estimator>()?;
     module.add_class::<lease::Lease>()?;

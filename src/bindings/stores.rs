@@ -15,7 +15,7 @@ use pyo3::types::PyString;
 use super::clock::{ManualClock, clock_of};
 use super::convert::raise;
 use crate::error::Error;
-use crate::store::{self, SqliteStore, Store};
+use crate::store::{self, SqlitePurses, SqliteStore, Store};
 
 const SQLITE: &str = "sqlite://";
 /// Leases are nobody's in a store that is only looked at.
@@ -37,6 +37,19 @@ pub(super) fn open(
     let store = SqliteStore::open(&path, lease_ttl, manual).map_err(|error| raise(py, error))?;
     start_pulse(py)?;
     Ok(Arc::new(store))
+}
+
+/// What processes share of budgets in the store that a URL names.
+pub(super) fn open_purses(
+    py: Python<'_>,
+    url: &str,
+    clock: Option<&Bound<'_, ManualClock>>,
+) -> PyResult<Arc<SqlitePurses>> {
+    let path = path_of(url).map_err(|error| raise(py, error))?;
+    let manual = clock.map(|clock| clock_of(Some(clock)));
+    let purses = SqlitePurses::open(&path, manual).map_err(|error| raise(py, error))?;
+    start_pulse(py)?;
+    Ok(Arc::new(purses))
 }
 
 /// Opens a store, so that whoever names it hears of what is wrong before the first call.

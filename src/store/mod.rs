@@ -4,6 +4,8 @@
 mod book;
 mod memory;
 mod meter;
+pub mod purses;
+pub mod retries;
 mod scope;
 mod sqlite;
 #[cfg(test)]
@@ -13,7 +15,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use memory::MemoryStore;
-pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all};
+pub use sqlite::{SqlitePurses, SqliteStore, before_fork, leave_all, pulse_all};
 
 use crate::bytes::bytes_of_variants;
 use crate::clock::Time;

@@ -6,6 +6,7 @@
 //! Nobody is woken by another process, so whoever waits looks again soon. Looking writes nothing.
 
 mod file;
+mod purses;
 mod schema;
 mod shared;
 mod sweep;
@@ -29,6 +30,7 @@ use crate::scope::{Blocked, Path, ScopeId};
 
 use file::{File, nanos};
 pub use file::{before_fork, leave_all, pulse_all};
+pub use purses::SqlitePurses;
 use shared::{PLACE_KEPT, ProcessId};
 use tree::{Fault, Tree};
 
