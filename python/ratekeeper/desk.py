@@ -50,13 +50,14 @@ class Lane:
         setting: str | None,
         quotas: Callable[[str], Iterator[Quota]],
         clock: ManualClock | None = None,
+        store: str | None = None,
     ) -> None:
         self.scope = scope
         self.limiter = limiter
         self.setting = setting
         self.quotas = quotas
         self.pending_since: float | None = None
-        self.budget = RetryBudget(clock=clock)
+        self.budget = RetryBudget(clock=clock, store=store, scope=scope)
         self.given_up = GivenUp()
         self.last_error: tuple[Exception, float] | None = None
 

@@ -88,8 +88,8 @@ class Keeper(Frameworks):
             memory.
         slow_wait: Seconds from which a wait is worth a line in the log.
         name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
-        store: Where quotas are counted for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``
-            for those of one host, always an absolute path; None for this process alone.
+        store: Where quotas, `budgets` and what retries may take are counted for all processes that name it:
+            ``"sqlite:///var/lib/myapp/quota.db"`` for those of one host, always an absolute path; None for this process alone.
         clock: A ManualClock in tests.
 
     Raises:
@@ -145,11 +145,12 @@ class Keeper(Frameworks):
         self._timeout = None if timeout is None else checks.seconds(timeout, "timeout")
         self._notices = Notices(checks.seconds(slow_wait, "slow_wait"))
         self._clock = clock
-        self._budget = RetryBudget(clock=clock)
+        self._store = store
+        self._budget = RetryBudget(clock=clock, store=store, scope=f"keeper {name}")
         self._estimator = Estimator()
         self._lanes: dict[Scope, Lane] = {}
         self._accounts: dict[str, RateLimiter] = {}
-        self._till = opened(prices, costs, budgets)
+        self._till = opened(prices, costs, budgets, store)
         self._desk = Desk(
             name=name,
             owner=self,
@@ -344,7 +345,7 @@ class Keeper(Frameworks):
             if cap is not None and tenant:
                 yield cap
 
-        return Lane(str(scope), limiter, setting=pattern, quotas=quotas, clock=self._clock)
+        return Lane(str(scope), limiter, setting=pattern, quotas=quotas, clock=self._clock, store=self._store)
 
     def _account(self, scope: Scope) -> RateLimiter | None:
         """The limiter of the scope's account, if it has a quota of its own."""
