@@ -14,6 +14,7 @@ mod pace;
 mod prices;
 mod properties;
 mod provider;
+mod purses;
 mod queue;
 mod quota;
 mod retry;
