@@ -175,18 +175,6 @@ impl Purse {
         self.turn
     }
 
-    /// From which share of a ceiling a settlement says so.
-    #[must_use]
-    pub const fn warn_at(&self) -> f64 {
-        self.warn_at
-    }
-
-    /// Whether a settlement has said so in this window.
-    #[must_use]
-    pub const fn has_warned(&self) -> bool {
-        self.has_warned
-    }
-
     /// A purse as another place tells of it.
     #[must_use]
     pub const fn told(self, spent: Outlay, reserved: Outlay, window: Window, turn: u64) -> Self {

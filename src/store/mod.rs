@@ -5,6 +5,8 @@ mod book;
 mod memory;
 mod meter;
 pub mod purses;
+#[path = "redis/purses.rs"]
+mod redis_purses;
 pub mod retries;
 mod scope;
 mod sqlite;
