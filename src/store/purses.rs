@@ -3,8 +3,12 @@
 //!
 //! The calendar is the caller's: it brings the wall clock's `now`, and the window that is in force then. No locks here.
 
+mod lost;
+
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use lost::{Surviving, WhenLost};
 
 use crate::budget::{Ceiling, Measure, Outlay, Purse, Verdict, Window};
 use crate::bytes::bytes_of_fields;
@@ -93,6 +97,11 @@ pub trait Purses: Send + Sync {
     /// # Errors
     /// The store's.
     fn read(&self, asked: &Asked) -> Result<Purse>;
+
+    /// How many processes use it, as far as this one was told: among so many it shares what is left when the store is lost.
+    fn processes(&self) -> u64 {
+        1
+    }
 
     /// Whether a step may take longer than an event loop, or whoever wants Python's lock, should stand still.
     fn is_remote(&self) -> bool {

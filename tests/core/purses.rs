@@ -17,34 +17,34 @@ const DAY: f64 = 86_400.0;
 /// A day of which nobody thinks that it is over for long.
 const SOME_DAY: f64 = 40_000.0;
 
-fn processes(count: usize) -> (Vec<SqlitePurses>, Arc<ManualClock>) {
+pub(crate) fn processes(count: usize) -> (Vec<SqlitePurses>, Arc<ManualClock>) {
     let (path, clock) = (new_file(), Arc::new(ManualClock::default()));
     let open = |_| SqlitePurses::open(&path, Some(clock.clone() as Arc<dyn Clock>)).unwrap();
     ((0..count).map(open).collect(), clock)
 }
 
-fn usd(pico_usd: u64) -> Outlay {
+pub(crate) fn usd(pico_usd: u64) -> Outlay {
     Outlay { pico_usd, tokens: 0, calls: 1 }
 }
 
-fn asked(key: &str, most: u64) -> Asked {
+pub(crate) fn asked(key: &str, most: u64) -> Asked {
     let ceiling = Ceiling { pico_usd: Some(most), ..Ceiling::default() };
     Asked { key: key.into(), ceiling, warn_at: 0.8, window: Window::EVER, is_first_word: false }
 }
 
-fn on_day(day: f64, most: u64) -> Asked {
+pub(crate) fn on_day(day: f64, most: u64) -> Asked {
     let start = (SOME_DAY + day) * DAY;
     Asked { window: Window { start, end: start + DAY }, ..asked("daily", most) }
 }
 
-fn held(answer: Answer) -> Claimed {
+pub(crate) fn held(answer: Answer) -> Claimed {
     match answer {
         Answer::Held(claimed) => claimed,
         other => panic!("expected a hold, got {other:?}"),
     }
 }
 
-fn refusal(answer: &Answer) -> (usize, Verdict) {
+pub(crate) fn refusal(answer: &Answer) -> (usize, Verdict) {
     match answer {
         Answer::Refused(place, verdict, _) => (*place, *verdict),
         other => panic!("expected a refusal, got {other:?}"),

@@ -367,12 +367,12 @@ function steps.claim()
     for _, one in ipairs(waits) do
         stand(purses[one[1]], since)
     end
-    local said = {'held'}
+    local said = {'held', call('ZCARD', KEYS[1])}
     if #waits == 0 then
         for place, purse in ipairs(purses) do
             leave(purse, process)
             hold(purse, outlay)
-            said[place + 1] = string.format('%.0f', purse[TURN])
+            said[place + 2] = string.format('%.0f', purse[TURN])
         end
     end
     save_all(purses)

@@ -71,12 +71,14 @@ struct Me {
     name: u64,
     /// Whether the server has heard of it under that name.
     is_known: bool,
+    /// How many processes there were when it was last told, this one among them.
+    processes: u64,
 }
 
 impl Me {
     fn new() -> Self {
         let name = RandomState::new().hash_one(std::process::id()) % MOST_NAME;
-        Self { pid: std::process::id(), name, is_known: false }
+        Self { pid: std::process::id(), name, is_known: false, processes: 1 }
     }
 }
 
@@ -146,6 +148,7 @@ impl RedisPurses {
                 return Ok(None);
             }
             Some("held") => {
+                self.me.lock().processes = said.number().unwrap_or(1);
                 let turns = asked.iter().map(|_| said.number()).collect::<Option<_>>();
                 turns.map(|turns| Answer::Held(Claimed { process: name, turns }))
             }
@@ -214,6 +217,10 @@ impl Purses for RedisPurses {
         write_asked(&mut words, asked);
         let said = self.run("read", std::slice::from_ref(asked), &words)?;
         Words(said.split_whitespace()).purse(asked).ok_or_else(|| self.unreadable("it told of no purse"))
+    }
+
+    fn processes(&self) -> u64 {
+        self.me.lock().processes
     }
 
     fn is_remote(&self) -> bool {
