@@ -17,6 +17,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use memory::MemoryStore;
+pub use redis_purses::{Call, RedisPurses, leave_purses, pulse_purses, purses_of};
 pub use sqlite::{SqlitePurses, SqliteStore, before_fork, leave_all, pulse_all};
 
 use crate::bytes::bytes_of_variants;

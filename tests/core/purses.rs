@@ -188,6 +188,7 @@ proptest! {
                 4 if !flying.is_empty() => {
                     let (who, reserved, claimed) = flying.swap_remove(who % flying.len());
                     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of it")]
+                    #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
                     let taken = (reserved.pico_usd as f64 * share) as u64;
                     all[who].settle(&purses, &claimed, reserved, usd(taken)).unwrap();
                     sent += taken;

@@ -10,7 +10,10 @@ use parking_lot::Mutex;
 
 use super::{Answer, Asked, Claimed, Purses, Settled};
 use crate::budget::{Ceiling, Outlay, Purse, Verdict, Window, reserve_all};
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
+use crate::retry::{CAPACITY, Kind, RetryBudget, UNSURE_COST};
+use crate::store::retries::Retries;
 
 /// No process of a store has this name: what is claimed under it is claimed here.
 const HERE: u64 = 0;
@@ -44,6 +47,8 @@ struct State {
     parts: HashMap<Arc<str>, Part>,
     /// How many parts there were.
     made: u64,
+    /// What this process may retry in each scope meanwhile.
+    retries: HashMap<String, RetryBudget>,
 }
 
 impl State {
@@ -64,6 +69,11 @@ impl<P: Purses> Surviving<P> {
     /// The purses of that store.
     pub fn new(store: P, policy: WhenLost) -> Self {
         Self { store, policy, state: Mutex::default() }
+    }
+
+    /// The store's own.
+    pub const fn store(&self) -> &P {
+        &self.store
     }
 
     /// Whether this process goes on without the store.
@@ -248,5 +258,50 @@ impl<P: Purses> Purses for Surviving<P> {
 
     fn is_remote(&self) -> bool {
         self.store.is_remote()
+    }
+}
+
+impl<P: Purses + Retries> Surviving<P> {
+    /// What the store says, or what this process's share of the scope's budget does: a failed call is never told of the store instead.
+    fn retry<T>(
+        &self,
+        scope: &str,
+        ask: impl FnOnce(&P) -> Result<T>,
+        own: impl FnOnce(&mut RetryBudget) -> T,
+    ) -> Result<T> {
+        match ask(&self.store) {
+            Err(Error::Shared { .. }) => {
+                let share = u32::try_from(u64::from(CAPACITY) / self.store.processes().max(1));
+                let share = RetryBudget::new(share.unwrap_or_default().max(UNSURE_COST))?;
+                let mut state = self.state.lock();
+                Ok(own(state.retries.entry(scope.to_owned()).or_insert(share)))
+            }
+            answer => {
+                self.state.lock().retries.remove(scope);
+                answer
+            }
+        }
+    }
+}
+
+impl<P: Purses + Retries> Retries for Surviving<P> {
+    fn try_take(&self, scope: &str, kind: Kind, is_queued: bool) -> Result<bool> {
+        let own = |budget: &mut RetryBudget| budget.try_take(kind, is_queued, SystemClock.now());
+        self.retry(scope, |store| store.try_take(scope, kind, is_queued), own)
+    }
+
+    fn succeeded(&self, scope: &str, last_failure: Option<Kind>, is_queued: bool) -> Result<()> {
+        if let Some(own) = self.state.lock().retries.get_mut(scope) {
+            own.succeeded(last_failure, is_queued);
+        }
+        self.store.succeeded(scope, last_failure, is_queued)
+    }
+
+    fn balance(&self, scope: &str) -> Result<u32> {
+        self.retry(scope, |store| store.balance(scope), |budget| budget.balance())
+    }
+
+    fn is_remote(&self) -> bool {
+        Purses::is_remote(&self.store)
     }
 }

@@ -1,81 +1,48 @@
 //! The script and the Rust arithmetic of purses agree, on a real server; so do those of retry budgets.
 
+#[path = "plain.rs"]
+mod plain;
+
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use redis::{Connection, Script, Value};
+use plain::{Cut, Plain, Server};
 
-use super::{Call, PRESENCE, RedisPurses};
+use super::{Call, PRESENCE, RedisPurses, leave_purses, pulse_purses, purses_of};
 use crate::budget::{Ceiling, Outlay, Verdict, Window};
 use crate::clock::{Clock, ManualClock, Time};
-use crate::error::{Error, Result};
-use crate::retry::{Kind, RetryBudget};
-use crate::store::purses::{Answer, Asked, Claimed, Kept, Purses, claim_all};
+use crate::retry::{CAPACITY, Kind, RetryBudget};
+use crate::store::purses::{Answer, Asked, Claimed, Kept, Purses, WhenLost, claim_all};
 use crate::store::retries::Retries;
 
-/// A server of its own, on a socket in a folder of its own.
-struct Server {
-    process: Child,
-    folder: PathBuf,
-}
-
-impl Server {
-    fn start(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("ratekeeper-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", "0", "--save", "", "--unixsocket"]).arg(folder.join("redis.sock"));
-        let process =
-            command.current_dir(&folder).stdout(Stdio::null()).spawn().expect("redis-server is installed");
-        Self { process, folder }
+#[test]
+fn one_server_is_used_as_one_process_and_a_pulse_makes_up_what_it_was_not_told() {
+    let server = Server::start("servers");
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let link: Arc<dyn Call> = Arc::new(Cut { link: server.link(), is_cut: is_cut.clone() });
+    let open = || Ok((link.clone(), "test{servers}:".to_owned()));
+    let mine = purses_of("redis://servers", WhenLost::Share, open).unwrap();
+    let found = purses_of("redis://servers", WhenLost::Share, || panic!("it is there")).unwrap();
+    assert!(Arc::ptr_eq(&mine, &found));
+    let ceiling = Ceiling { calls: Some(10), ..Ceiling::default() };
+    let purse = [Asked { key: "a".into(), ceiling, warn_at: 0.8, window: Window::EVER, is_first_word: true }];
+    let one = Outlay { calls: 1, ..Outlay::default() };
+    for is_away in [false, true] {
+        is_cut.store(is_away, Ordering::Relaxed);
+        let Answer::Held(held) = mine.claim(&purse, one, 0.0).unwrap() else { panic!("it fits") };
+        mine.settle(&purse, &held, one, one).unwrap();
+        mine.succeeded("scope", None, false).unwrap();
     }
-
-    fn link(&self) -> Arc<Plain> {
-        let client =
-            redis::Client::open(format!("unix://{}", self.folder.join("redis.sock").display())).unwrap();
-        let connection = (0..500).find_map(|_| {
-            let connection = client.get_connection().ok();
-            if connection.is_none() {
-                pause();
-            }
-            connection
-        });
-        Arc::new(Plain(Mutex::new(connection.expect("the server answers within five seconds"))))
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "a real server starts in real time")]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(10));
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        std::fs::remove_dir_all(&self.folder).unwrap();
-    }
-}
-
-struct Plain(Mutex<Connection>);
-
-impl Call for Plain {
-    fn call(&self, script: &'static Script, keys: Vec<String>, argument: Vec<u8>) -> Result<Value> {
-        let mut invocation = script.prepare_invoke();
-        for key in &keys {
-            invocation.key(key);
-        }
-        let answer = invocation.arg(argument).invoke(&mut *self.0.lock());
-        answer.map_err(|error| Error::Shared { store: self.shown().to_owned(), what: error.to_string() })
-    }
-
-    fn shown(&self) -> &str {
-        "a server"
-    }
+    assert!(mine.is_lost() && pulse_purses().is_err());
+    assert!(mine.try_take("scope", Kind::Connection, false).unwrap());
+    is_cut.store(false, Ordering::Relaxed);
+    pulse_purses().unwrap();
+    assert!(!mine.is_lost());
+    assert_eq!(mine.read(&purse[0]).unwrap().spent().calls, 2);
+    assert_eq!(mine.balance("scope").unwrap(), CAPACITY);
+    leave_purses().unwrap();
 }
 
 /// Evenly spread numbers, the same for the same seed (xorshift).
@@ -363,6 +330,9 @@ fn a_claim_is_one_round_trip_and_all_that_is_kept_expires() {
     assert!(claims.into_iter().all(|answer| matches!(answer, Answer::Held(_))));
     assert_eq!(scripts() - before, 10);
     purses.pulse().unwrap();
+    let before = scripts();
+    purses.succeeded("scope", None, false).unwrap();
+    assert_eq!(scripts() - before, 0, "what is earned is told later");
     purses.try_take("scope", Kind::Overload, false).unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut *link.0.lock()).unwrap();
     assert_eq!(keys.len(), 5);

@@ -3,6 +3,10 @@
 //! A process is there for as long as it asks or pulses; what one that is missed had reserved counts in full, where the purse is used next.
 //! The words in which script and process talk are here, and nowhere else.
 
+#[path = "servers.rs"]
+mod servers;
+
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt::Write;
 use std::hash::BuildHasher;
@@ -12,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::{Script, Value};
+pub use servers::{leave_purses, pulse_purses, purses_of};
 
 use crate::budget::{Ceiling, Measure, Outlay, Purse, Verdict, Window};
 use crate::clock::Clock;
@@ -21,7 +26,7 @@ use crate::store::purses::{Answer, Asked, Claimed, PLACE_KEPT, Purses, REMEMBERE
 use crate::store::retries::Retries;
 
 /// How long a process is believed to be there after it has last asked or pulsed.
-pub(crate) const PRESENCE: Duration = Duration::from_secs(10);
+pub(super) const PRESENCE: Duration = Duration::from_secs(10);
 /// How long a purse without a period, or a retry budget, is remembered after it was last used.
 const KEPT: Duration = Duration::from_hours(24 * 400);
 /// Names of processes are below this, so that a double tells them apart.
@@ -54,7 +59,7 @@ fn script(body: &str, constants: &[(&str, u128)]) -> Script {
 }
 
 /// A way to run a script on a server.
-pub(crate) trait Call: Send + Sync {
+pub trait Call: Send + Sync {
     /// Runs it, and waits for its answer for a bounded time.
     ///
     /// # Errors
@@ -83,34 +88,43 @@ impl Me {
 }
 
 /// What processes share of budgets, in a Redis server.
-pub(crate) struct RedisPurses {
+pub struct RedisPurses {
     link: Arc<dyn Call>,
     /// What all keys begin with, its part in braces being the same for all: one slot of a cluster has them.
     prefix: String,
     me: Mutex<Me>,
+    /// What calls have earned for the retry budgets of their scopes, and nobody was told.
+    earned: Mutex<HashMap<String, u32>>,
     /// A clock of its user's, in tests.
     manual: Option<Arc<dyn Clock>>,
 }
 
 impl RedisPurses {
-    pub(crate) fn new(link: Arc<dyn Call>, prefix: &str, manual: Option<Arc<dyn Clock>>) -> Self {
-        Self { link, prefix: prefix.to_owned(), me: Mutex::new(Me::new()), manual }
+    /// Those of a server; all keys begin with the prefix.
+    pub fn new(link: Arc<dyn Call>, prefix: &str, manual: Option<Arc<dyn Clock>>) -> Self {
+        Self { link, prefix: prefix.to_owned(), me: Mutex::new(Me::new()), earned: Mutex::default(), manual }
     }
 
-    /// Says that this process is there. To be called every few seconds while anything is reserved.
+    /// Says that this process is there, where anybody has heard of it, and what its calls have earned. To be called every few seconds.
     ///
     /// # Errors
     /// The link's.
-    pub(crate) fn pulse(&self) -> Result<()> {
-        self.run("pulse", &[], "").map(drop)
+    pub fn pulse(&self) -> Result<()> {
+        if self.who().1 {
+            self.run("pulse", &[], "")?;
+        }
+        self.tell_earned()
     }
 
     /// Has what this process still holds counted in full now: it is about to end.
     ///
     /// # Errors
     /// The link's; it is missed later then.
-    pub(crate) fn leave(&self) -> Result<()> {
-        self.run("leave", &[], "")?;
+    pub fn leave(&self) -> Result<()> {
+        self.tell_earned()?;
+        if self.who().1 {
+            self.run("leave", &[], "")?;
+        }
         *self.me.lock() = Me::new();
         Ok(())
     }
@@ -171,7 +185,9 @@ impl RedisPurses {
 impl Purses for RedisPurses {
     fn claim(&self, asked: &[Asked], outlay: Outlay, _now: f64) -> Result<Answer> {
         let mut words = written(outlay);
-        asked.iter().for_each(|one| write_asked(&mut words, one));
+        for one in asked {
+            write_asked(&mut words, one);
+        }
         if let Some(answer) = self.claim_as(asked, &words)? {
             return Ok(answer);
         }
@@ -229,13 +245,32 @@ impl Purses for RedisPurses {
 }
 
 impl RedisPurses {
-    fn retries(&self, scope: &str, step: &str, amount: u32) -> Result<u32> {
+    /// Asks for one step on a scope's retry budget, and tells by the way what its calls have earned.
+    fn retries(&self, scope: &str, step: &str, cost: u32) -> Result<u32> {
+        let earned = self.earned.lock().remove(scope).unwrap_or_default();
         let keys = vec![format!("{}retries:{scope}", self.prefix)];
-        let argument = format!("{step} {amount} {}", self.at());
-        let answer = self.link.call(&RETRIES, keys, argument.into_bytes())?;
+        let argument = format!("{step} {cost} {earned} {}", self.at());
+        let answer = self.link.call(&RETRIES, keys, argument.into_bytes()).inspect_err(|_| {
+            self.earn(scope, earned);
+        })?;
         let said: String =
             redis::from_redis_value(answer).map_err(|error| self.unreadable(&error.to_string()))?;
         said.parse().map_err(|_| self.unreadable("it gave another answer than our script's"))
+    }
+
+    fn earn(&self, scope: &str, amount: u32) {
+        let mut all = self.earned.lock();
+        if let Some(earned) = all.get_mut(scope) {
+            *earned = earned.saturating_add(amount).min(CAPACITY);
+        } else if amount > 0 {
+            all.insert(scope.to_owned(), amount.min(CAPACITY));
+        }
+    }
+
+    /// Tells what calls have earned.
+    fn tell_earned(&self) -> Result<()> {
+        let scopes: Vec<String> = self.earned.lock().keys().cloned().collect();
+        scopes.iter().try_for_each(|scope| self.retries(scope, "balance", 0).map(drop))
     }
 }
 
@@ -244,9 +279,10 @@ impl Retries for RedisPurses {
         Ok(self.retries(scope, "take", RetryBudget::cost(kind, is_queued))? == 1)
     }
 
+    /// Asks nobody: what was earned is told with the next retry, or the next pulse.
     fn succeeded(&self, scope: &str, last_failure: Option<Kind>, is_queued: bool) -> Result<()> {
-        let earned = last_failure.map_or(1, |kind| RetryBudget::cost(kind, is_queued));
-        self.retries(scope, "earn", earned).map(drop)
+        self.earn(scope, last_failure.map_or(1, |kind| RetryBudget::cost(kind, is_queued)));
+        Ok(())
     }
 
     fn balance(&self, scope: &str) -> Result<u32> {
@@ -274,6 +310,9 @@ fn write_asked(words: &mut String, asked: &Asked) {
         .expect("a text takes all that is written to it");
 }
 
+/// The most of a measure.
+struct Most(Option<u64>);
+
 /// What the script has said.
 struct Words<'a>(SplitWhitespace<'a>);
 
@@ -282,11 +321,19 @@ impl Words<'_> {
         self.0.next()?.parse().ok()
     }
 
-    /// A number, or none where there is a dash.
-    fn maybe<T: FromStr>(&mut self) -> Option<Option<T>> {
+    /// The most of a measure; a dash is any amount.
+    fn most(&mut self) -> Option<Most> {
         match self.0.next()? {
-            "-" => Some(None),
-            word => word.parse().ok().map(Some),
+            "-" => Some(Most(None)),
+            word => word.parse().ok().map(|most| Most(Some(most))),
+        }
+    }
+
+    /// A window; dashes are all of time.
+    fn window(&mut self) -> Option<Window> {
+        match (self.0.next()?, self.0.next()?) {
+            ("-", "-") => Some(Window::EVER),
+            (start, end) => Some(Window { start: start.parse().ok()?, end: end.parse().ok()? }),
         }
     }
 
@@ -295,12 +342,9 @@ impl Words<'_> {
     }
 
     fn purse(&mut self, asked: &Asked) -> Option<Purse> {
-        let ceiling = Ceiling { pico_usd: self.maybe()?, tokens: self.maybe()?, calls: self.maybe()? };
+        let ceiling = Ceiling { pico_usd: self.most()?.0, tokens: self.most()?.0, calls: self.most()?.0 };
         let (spent, reserved) = (self.outlay()?, self.outlay()?);
-        let window = match (self.maybe()?, self.maybe()?) {
-            (Some(start), Some(end)) => Window { start, end },
-            _ => Window::EVER,
-        };
+        let window = self.window()?;
         let turn = self.number()?;
         Some(Purse::new(ceiling, asked.warn_at).told(spent, reserved, window, turn))
     }
