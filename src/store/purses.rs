@@ -8,7 +8,7 @@ mod lost;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use lost::{Surviving, WhenLost};
+pub use lost::{ALL_HAVE_TOLD, Surviving, WhenLost};
 
 use crate::budget::{Ceiling, Measure, Outlay, Purse, Verdict, Window};
 use crate::bytes::bytes_of_fields;

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use ratekeeper::budget::{Ceiling, Measure, Outlay, Purse, Verdict, Window};
 use ratekeeper::error::{Error, Result};
 use ratekeeper::store::SqlitePurses;
-use ratekeeper::store::purses::{Answer, Asked, Claimed, Purses, Settled, Surviving, WhenLost};
+use ratekeeper::store::purses::{
+    ALL_HAVE_TOLD, Answer, Asked, Claimed, Purses, Settled, Surviving, WhenLost,
+};
 
 use crate::purses::{asked, held, on_day, processes, refusal, usd};
 
@@ -62,6 +64,7 @@ impl Purses for Wire {
 struct World {
     all: Vec<Surviving<Wire>>,
     is_cut: Arc<AtomicBool>,
+    now: f64,
 }
 
 impl World {
@@ -70,7 +73,7 @@ impl World {
         let (stores, _) = processes(count);
         let wires =
             stores.into_iter().map(|store| Wire { store, is_cut: is_cut.clone(), processes: known.clone() });
-        Self { all: wires.map(|wire| Surviving::new(wire, policy)).collect(), is_cut }
+        Self { all: wires.map(|wire| Surviving::new(wire, policy)).collect(), is_cut, now: 0.0 }
     }
 
     fn cut(&self, is_cut: bool) {
@@ -79,7 +82,7 @@ impl World {
 
     /// A call of one process, from its start to its end.
     fn spend(&self, who: usize, purse: &[Asked], pico: u64) {
-        let claimed = held(self.all[who].claim(purse, usd(pico), 0.0).unwrap());
+        let claimed = held(self.all[who].claim(purse, usd(pico), self.now).unwrap());
         self.all[who].settle(purse, &claimed, usd(pico), usd(pico)).unwrap();
     }
 }
@@ -88,7 +91,7 @@ const EXCEEDED: Verdict = Verdict::Exceeded(Measure::Usd);
 
 #[test]
 fn each_process_goes_on_with_its_share_of_what_was_left_and_makes_it_up() {
-    let world = World::new(2, WhenLost::Share);
+    let mut world = World::new(2, WhenLost::Share);
     let purse = [asked("a", 100)];
     world.spend(0, &purse, 20);
     world.spend(1, &purse, 20);
@@ -102,9 +105,12 @@ fn each_process_goes_on_with_its_share_of_what_was_left_and_makes_it_up() {
     // One call is under way when the store is back.
     let late = held(world.all[0].claim(&purse, usd(5), 0.0).unwrap());
     world.cut(false);
-    world.spend(1, &purse, 1);
-    assert!(!world.all[1].is_lost());
+    let waits = Verdict::Waits(Measure::Usd);
+    assert_eq!(refusal(&world.all[1].claim(&purse, usd(1), 0.0).unwrap()), (0, waits), "for the others");
     world.all[0].make_up(0.0).unwrap();
+    assert!(!world.all[0].is_lost() && !world.all[1].is_lost());
+    world.now = ALL_HAVE_TOLD;
+    world.spend(1, &purse, 1);
     assert_eq!(world.all[0].read(&purse[0]).unwrap().spent().pico_usd, 20 + 20 + 25 + 25 + 5 + 1);
     // It was counted in full.
     world.all[0].settle(&purse, &late, usd(5), usd(2)).unwrap();
@@ -140,7 +146,8 @@ fn closed_refuses_and_open_asks_nobody_but_is_charged_later() {
     open.cut(true);
     open.spend(0, &purse, 900);
     open.cut(false);
-    assert_eq!(refusal(&open.all[0].claim(&purse, usd(1), 0.0).unwrap()), (0, EXCEEDED));
+    open.all[0].make_up(0.0).unwrap();
+    assert_eq!(refusal(&open.all[0].claim(&purse, usd(1), ALL_HAVE_TOLD).unwrap()), (0, EXCEEDED));
     assert_eq!(open.all[0].read(&purse[0]).unwrap().spent().pico_usd, 900);
 }
 
@@ -157,13 +164,13 @@ fn a_call_from_before_is_settled_when_the_store_is_back() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn however_often_the_store_is_lost_the_ceiling_holds(
         steps in prop::collection::vec((0_usize..3, 1_u64..60, 0_usize..8, 0.0_f64..1.0), 1..150),
     ) {
-        let world = World::new(3, WhenLost::Share);
+        let mut world = World::new(3, WhenLost::Share);
         let ceiling = Ceiling { pico_usd: Some(1_000), ..Ceiling::default() };
         let purse = [Asked { ceiling, window: Window::EVER, ..asked("a", 0) }];
         let mut flying: Vec<(usize, Outlay, Claimed)> = Vec::new();
@@ -171,7 +178,7 @@ proptest! {
         for (who, pico, act, share) in steps {
             match act {
                 0..=3 => {
-                    if let Ok(Answer::Held(claimed)) = world.all[who].claim(&purse, usd(pico), 0.0) {
+                    if let Ok(Answer::Held(claimed)) = world.all[who].claim(&purse, usd(pico), world.now) {
                         flying.push((who, usd(pico), claimed));
                     }
                 }
@@ -187,24 +194,36 @@ proptest! {
                         flying.push((who, reserved, claimed));
                     }
                 }
-                6 => {
-                    // All have seen how it stands in the moment that it is lost.
-                    if !world.is_cut.load(Ordering::Relaxed) {
-                        for process in &world.all {
-                            process.make_up(0.0).unwrap();
-                        }
-                        for process in &world.all {
-                            process.read(&purse[0]).unwrap();
-                        }
+                // Lost: all have seen a moment before how it stood, and all notice.
+                6 if !world.is_cut.load(Ordering::Relaxed) => {
+                    // Since it was back for the last time all have told what they took.
+                    world.now += ALL_HAVE_TOLD;
+                    for process in &world.all {
+                        process.make_up(world.now).unwrap();
+                    }
+                    for process in &world.all {
+                        process.read(&purse[0]).unwrap();
                     }
                     world.cut(true);
-                }
-                7 => {
-                    world.cut(false);
                     for process in &world.all {
-                        process.make_up(0.0).unwrap();
+                        prop_assert!(process.heard(process.store().read(&purse[0])).is_err());
                     }
                 }
+                // Back: they find it again one by one, within less than the time that each waits, and ask for more at once.
+                7 if world.is_cut.load(Ordering::Relaxed) => {
+                    world.cut(false);
+                    for back in 0..3 {
+                        world.all[(who + back) % 3].make_up(world.now).unwrap();
+                        for early in 0..=back {
+                            let early = (who + early) % 3;
+                            if let Answer::Held(claimed) = world.all[early].claim(&purse, usd(pico), world.now).unwrap() {
+                                flying.push((early, usd(pico), claimed));
+                            }
+                        }
+                        world.now += ALL_HAVE_TOLD / 4.0;
+                    }
+                }
+                7 => world.now += ALL_HAVE_TOLD,
                 _ => {}
             }
             let reserved: u64 = flying.iter().map(|(_, held, _)| held.pico_usd).sum();

@@ -1,15 +1,18 @@
 //! What goes on with budgets while the store that keeps them is out of reach, and how it is made up when it is back.
 //!
 //! What is left when it is lost is shared among the processes that there were: each goes on with its part, in purses of its own. When the store
-//! answers again it is charged with what was taken meanwhile, and with what calls in flight had reserved here: nothing is given twice.
+//! answers again it is charged with what was taken meanwhile, and with what calls in flight had reserved here. Then all wait for a moment,
+//! until the others have told what they took as well: nothing is given twice.
+//!
+//! No lock is held while the store is asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::{Answer, Asked, Claimed, Purses, Settled};
-use crate::budget::{Ceiling, Outlay, Purse, Verdict, Window, reserve_all};
+use crate::budget::{Ceiling, Measure, Outlay, Purse, Verdict, Window, reserve_all};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::retry::{CAPACITY, Kind, RetryBudget, UNSURE_COST};
@@ -17,6 +20,9 @@ use crate::store::retries::Retries;
 
 /// No process of a store has this name: what is claimed under it is claimed here.
 const HERE: u64 = 0;
+
+/// Seconds after a store is back in which nothing is claimed: by then every process has found it again, and told what it took.
+pub const ALL_HAVE_TOLD: f64 = 3.0;
 
 /// What a call does that cannot ask the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +46,21 @@ struct Part {
     number: u64,
 }
 
+/// How the store is.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Standing {
+    #[default]
+    There,
+    Lost,
+    /// Since that moment, in the caller's seconds.
+    Back(f64),
+}
+
 #[derive(Default)]
 struct State {
+    standing: Standing,
+    /// Parts that the store is being told of just now.
+    leaving: HashSet<Arc<str>>,
     /// How purses stood when they were last seen.
     seen: HashMap<Arc<str>, Purse>,
     parts: HashMap<Arc<str>, Part>,
@@ -52,6 +71,28 @@ struct State {
 }
 
 impl State {
+    /// Takes out a part, with what the store has to be told of it: calls in flight may take all that they have reserved.
+    fn next_part(&mut self) -> Option<(Part, Outlay)> {
+        let key = self.parts.keys().next()?.clone();
+        let part = self.parts.remove(&key)?;
+        self.leaving.insert(key);
+        let mut taken = part.owed;
+        taken.add(part.purse.reserved());
+        Some((part, taken))
+    }
+
+    /// Puts it back if the store was not told; what is settled of it later is counted by then.
+    fn told(&mut self, part: Part, taken: Outlay, is_told: bool) {
+        self.leaving.remove(&part.asked.key);
+        if !is_told {
+            let Part { asked, mut purse, .. } = part;
+            let (reserved, turn) = (purse.reserved(), purse.turn());
+            purse.settle(reserved, reserved, turn);
+            let part = Part { owed: taken, ..self.part(&asked, purse) };
+            self.parts.insert(asked.key, part);
+        }
+    }
+
     fn part(&mut self, asked: &Asked, purse: Purse) -> Part {
         self.made += 1;
         Part { asked: asked.clone(), purse, owed: Outlay::default(), number: self.made }
@@ -78,7 +119,18 @@ impl<P: Purses> Surviving<P> {
 
     /// Whether this process goes on without the store.
     pub fn is_lost(&self) -> bool {
-        !self.state.lock().parts.is_empty()
+        self.with(|state| state.standing == Standing::Lost)
+    }
+
+    /// Notes whether the store answers.
+    ///
+    /// # Errors
+    /// That of the answer.
+    pub fn heard<T>(&self, answer: Result<T>) -> Result<T> {
+        if matches!(answer, Err(Error::Shared { .. })) {
+            self.with(|state| state.standing = Standing::Lost);
+        }
+        answer
     }
 
     /// Charges the store with what was taken without it, if it answers.
@@ -86,46 +138,68 @@ impl<P: Purses> Surviving<P> {
     /// # Errors
     /// The store's; what it was not told is kept.
     pub fn make_up(&self, now: f64) -> Result<()> {
-        let mut state = self.state.lock();
-        let keys: Vec<Arc<str>> = state.parts.keys().cloned().collect();
-        for key in keys {
-            let Some(part) = state.parts.get(&key) else { continue };
-            let mut taken = part.owed;
-            // Calls in flight may take all that they have reserved; what they leave is lost, never given twice.
-            taken.add(part.purse.reserved());
-            self.store.charge(&part.asked, taken, now)?;
-            state.parts.remove(&key);
+        while let Some((part, taken)) = self.with(State::next_part) {
+            let charged = self.store.charge(&part.asked, taken, now);
+            self.with(|state| state.told(part, taken, charged.is_ok()));
+            charged?;
         }
+        let is_closed = self.policy == WhenLost::Closed;
+        self.with(|state| state.standing = if is_closed { Standing::There } else { Standing::Back(now) });
         Ok(())
+    }
+
+    /// The only way to the state.
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock())
+    }
+
+    /// Whether others may not have told yet what they took.
+    fn is_early(&self, now: f64) -> bool {
+        self.with(|state| {
+            let Standing::Back(since) = state.standing else { return false };
+            let is_early = (now - since).abs() < ALL_HAVE_TOLD;
+            if !is_early {
+                state.standing = Standing::There;
+            }
+            is_early
+        })
     }
 
     /// Reserves in this process's parts of all these purses or of none.
     fn claim_here(&self, asked: &[Asked], outlay: Outlay, now: f64) -> Answer {
-        let mut state = self.state.lock();
-        let mut parts = Vec::with_capacity(asked.len());
-        for one in asked {
-            let known = state.parts.remove(&one.key);
-            let is_over = |part: &Part| part.purse.verdict(Outlay::default(), now) == Verdict::Turns;
-            let part = known.filter(|part| !is_over(part)).unwrap_or_else(|| {
-                let purse = self.part_of(one, state.seen.get(&one.key), now);
-                state.part(one, purse)
-            });
-            parts.push(part);
-        }
-        let mut purses: Vec<&mut Purse> = parts.iter_mut().map(|part| &mut part.purse).collect();
-        let answer = match reserve_all(&mut purses, outlay, now) {
-            Ok(()) => {
-                let turns = parts.iter().map(|part| part.number).collect();
-                Answer::Held(Claimed { process: HERE, turns })
+        let processes = self.store.processes().max(1);
+        self.with(|state| {
+            if let Some(place) = asked.iter().position(|one| state.leaving.contains(&one.key)) {
+                return waits(state, asked, place);
             }
-            Err((place, verdict)) => Answer::Refused(place, verdict, Box::new(parts[place].purse.clone())),
-        };
-        state.parts.extend(asked.iter().map(|one| one.key.clone()).zip(parts));
-        answer
+            let mut parts: Vec<Part> =
+                asked.iter().map(|one| self.take_part(state, one, now, processes)).collect();
+            let mut purses: Vec<&mut Purse> = parts.iter_mut().map(|part| &mut part.purse).collect();
+            let answer = match reserve_all(&mut purses, outlay, now) {
+                Ok(()) => {
+                    let turns = parts.iter().map(|part| part.number).collect();
+                    Answer::Held(Claimed { process: HERE, turns })
+                }
+                Err((place, verdict)) => {
+                    Answer::Refused(place, verdict, Box::new(parts[place].purse.clone()))
+                }
+            };
+            state.parts.extend(asked.iter().map(|one| one.key.clone()).zip(parts));
+            answer
+        })
+    }
+
+    fn take_part(&self, state: &mut State, asked: &Asked, now: f64, processes: u64) -> Part {
+        let is_over = |part: &Part| part.purse.verdict(Outlay::default(), now) == Verdict::Turns;
+        let known = state.parts.remove(&asked.key).filter(|part| !is_over(part));
+        known.unwrap_or_else(|| {
+            let purse = self.part_of(asked, state.seen.get(&asked.key), now, processes);
+            state.part(asked, purse)
+        })
     }
 
     /// This process's part of a purse: of what was left when it was last seen, or of all that a new window has.
-    fn part_of(&self, asked: &Asked, seen: Option<&Purse>, now: f64) -> Purse {
+    fn part_of(&self, asked: &Asked, seen: Option<&Purse>, now: f64, processes: u64) -> Purse {
         let seen = seen.filter(|purse| purse.verdict(Outlay::default(), now) != Verdict::Turns);
         let (most, gone, window) = match seen {
             Some(purse) => {
@@ -135,7 +209,6 @@ impl<P: Purses> Surviving<P> {
             }
             None => (asked.ceiling, Outlay::default(), asked.window),
         };
-        let processes = self.store.processes().max(1);
         let share = |most: Option<u64>, gone: u64| {
             most.filter(|_| self.policy == WhenLost::Share).map(|most| most.saturating_sub(gone) / processes)
         };
@@ -158,31 +231,29 @@ impl<P: Purses> Surviving<P> {
         reserved: Outlay,
         taken: Outlay,
     ) -> Vec<Settled> {
-        let mut state = self.state.lock();
-        let mut settled = Vec::with_capacity(asked.len());
-        for (one, number) in asked.iter().zip(&claimed.turns) {
+        let settle = |(one, number): (&Asked, &u64), state: &mut State| {
             let found = state.parts.get_mut(&one.key).filter(|part| part.number == *number);
             let Some(part) = found else {
                 // The store was charged with all of it when it came back.
                 let seen = state.seen.get(&one.key).cloned();
-                settled.push((false, seen.unwrap_or_else(|| Purse::new(one.ceiling, one.warn_at))));
-                continue;
+                return (false, seen.unwrap_or_else(|| Purse::new(one.ceiling, one.warn_at)));
             };
             part.owed.add(taken);
             let turn = part.purse.turn();
-            settled.push((part.purse.settle(reserved, taken, turn), part.purse.clone()));
-        }
-        settled
+            (part.purse.settle(reserved, taken, turn), part.purse.clone())
+        };
+        let numbered = asked.iter().zip(&claimed.turns);
+        self.with(|state| numbered.map(|one| settle(one, state)).collect())
     }
 
     fn saw(&self, asked: &Asked, purse: &Purse) {
-        self.state.lock().seen.insert(asked.key.clone(), purse.clone());
+        self.with(|state| state.seen.insert(asked.key.clone(), purse.clone()));
     }
 
     /// Sees how those purses stand that this process has never seen: of what nobody knows there is no share.
     fn look(&self, asked: &[Asked]) -> Result<()> {
         for one in asked {
-            let is_seen = self.state.lock().seen.contains_key(&one.key);
+            let is_seen = self.with(|state| state.seen.contains_key(&one.key));
             if !is_seen {
                 self.saw(one, &self.store.read(one)?);
             }
@@ -193,6 +264,9 @@ impl<P: Purses> Surviving<P> {
     fn claim_there(&self, asked: &[Asked], outlay: Outlay, now: f64) -> Result<Answer> {
         if self.is_lost() {
             self.make_up(now)?;
+        }
+        if !asked.is_empty() && self.is_early(now) {
+            return Ok(self.with(|state| waits(state, asked, 0)));
         }
         self.look(asked)?;
         let answer = self.store.claim(asked, outlay, now)?;
@@ -207,17 +281,23 @@ impl<P: Purses> Surviving<P> {
         match self.policy {
             WhenLost::Closed => false,
             WhenLost::Open => true,
-            WhenLost::Share => {
-                let state = self.state.lock();
-                asked.iter().all(|one| state.seen.contains_key(&one.key))
-            }
+            WhenLost::Share => self.with(|state| asked.iter().all(|one| state.seen.contains_key(&one.key))),
         }
     }
 }
 
+/// The answer to one who has to wait for what others have to tell.
+fn waits(state: &State, asked: &[Asked], place: usize) -> Answer {
+    let one = &asked[place];
+    let purse = state.seen.get(&one.key).cloned().unwrap_or_else(|| Purse::new(one.ceiling, one.warn_at));
+    let is_bound = |measure: &Measure| one.ceiling.of(*measure).is_some();
+    let measure = Measure::ALL.into_iter().find(is_bound).unwrap_or(Measure::Calls);
+    Answer::Refused(place, Verdict::Waits(measure), Box::new(purse))
+}
+
 impl<P: Purses> Purses for Surviving<P> {
     fn claim(&self, asked: &[Asked], outlay: Outlay, now: f64) -> Result<Answer> {
-        match self.claim_there(asked, outlay, now) {
+        match self.heard(self.claim_there(asked, outlay, now)) {
             Err(Error::Shared { .. }) if self.goes_on(asked) => Ok(self.claim_here(asked, outlay, now)),
             answer => answer,
         }
@@ -273,11 +353,10 @@ impl<P: Purses + Retries> Surviving<P> {
             Err(Error::Shared { .. }) => {
                 let share = u32::try_from(u64::from(CAPACITY) / self.store.processes().max(1));
                 let share = RetryBudget::new(share.unwrap_or_default().max(UNSURE_COST))?;
-                let mut state = self.state.lock();
-                Ok(own(state.retries.entry(scope.to_owned()).or_insert(share)))
+                Ok(self.with(|state| own(state.retries.entry(scope.to_owned()).or_insert(share))))
             }
             answer => {
-                self.state.lock().retries.remove(scope);
+                self.with(|state| state.retries.remove(scope));
                 answer
             }
         }
@@ -291,9 +370,11 @@ impl<P: Purses + Retries> Retries for Surviving<P> {
     }
 
     fn succeeded(&self, scope: &str, last_failure: Option<Kind>, is_queued: bool) -> Result<()> {
-        if let Some(own) = self.state.lock().retries.get_mut(scope) {
-            own.succeeded(last_failure, is_queued);
-        }
+        self.with(|state| {
+            if let Some(own) = state.retries.get_mut(scope) {
+                own.succeeded(last_failure, is_queued);
+            }
+        });
         self.store.succeeded(scope, last_failure, is_queued)
     }
 

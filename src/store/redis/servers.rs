@@ -44,7 +44,7 @@ pub fn purses_of(
 /// The first link's that fails.
 pub fn pulse_purses() -> Result<()> {
     all().into_iter().try_for_each(|purses| {
-        purses.store().pulse()?;
+        purses.heard(purses.store().pulse())?;
         if purses.is_lost() { purses.make_up(wall()) } else { Ok(()) }
     })
 }
