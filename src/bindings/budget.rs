@@ -46,7 +46,7 @@ impl Purse {
         let shared = store.map(|store| -> PyResult<Shared> {
             let asked =
                 Asked { key: key.into(), ceiling, warn_at, window: Window::EVER, is_first_word: true };
-            let purses = open_purses(py, &store, None)?;
+            let (purses, _) = open_purses(py, &store, None)?;
             Ok(Shared { purses, store, asked: Mutex::new(asked), skew: Mutex::default() })
         });
         Ok(Self { state: Mutex::new(budget::Purse::new(ceiling, warn_at)), shared: shared.transpose()? })

@@ -163,7 +163,7 @@ impl RetryBudget {
                 let expected = format!("{} in a store", retry::CAPACITY);
                 return Err(raise(py, Error::invalid("capacity", expected, capacity)));
             }
-            Some(store) => Kept::Shared(open_purses(py, store, clock)?, scope.to_owned()),
+            Some(store) => Kept::Shared(open_purses(py, store, clock)?.1, scope.to_owned()),
         };
         Ok(Self { state, clock: clock_of(clock) })
     }

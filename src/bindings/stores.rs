@@ -15,6 +15,8 @@ use pyo3::types::PyString;
 use super::clock::{ManualClock, clock_of};
 use super::convert::raise;
 use crate::error::Error;
+use crate::store::purses::Purses;
+use crate::store::retries::Retries;
 use crate::store::{self, SqlitePurses, SqliteStore, Store};
 
 const SQLITE: &str = "sqlite://";
@@ -39,17 +41,18 @@ pub(super) fn open(
     Ok(Arc::new(store))
 }
 
-/// What processes share of budgets in the store that a URL names.
+/// What processes share of budgets in the store that a URL names: purses, and retry budgets.
 pub(super) fn open_purses(
     py: Python<'_>,
     url: &str,
     clock: Option<&Bound<'_, ManualClock>>,
-) -> PyResult<Arc<SqlitePurses>> {
+) -> PyResult<(Arc<dyn Purses>, Arc<dyn Retries>)> {
     let path = path_of(url).map_err(|error| raise(py, error))?;
     let manual = clock.map(|clock| clock_of(Some(clock)));
     let purses = SqlitePurses::open(&path, manual).map_err(|error| raise(py, error))?;
     start_pulse(py)?;
-    Ok(Arc::new(purses))
+    let purses = Arc::new(purses);
+    Ok((purses.clone(), purses))
 }
 
 /// Opens a store, so that whoever names it hears of what is wrong before the first call.
