@@ -24,8 +24,8 @@ PACKAGE = Path(rk.__file__).parents[1]
 MODEL = "gpt-4o-mini"
 #: 0.15 and 0.60 USD per million tokens.
 PRICES = {MODEL: {"input": 0.15, "output": 0.60}}
-#: How long a process is believed to be there after its last sign of life, and a little.
-MISSED = 12.0
+#: How long a process is believed to be there after its last sign of life, and what a busy machine needs.
+MISSED = 16.0
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -339,7 +339,7 @@ def test_an_outage_seen_by_six_processes_is_not_multiplied_by_six(store):
     retries = b"".join(iter(lambda: os.read(reading, 8192), b""))
     assert [code_of(child) for child in children] == [0] * 6
     assert len(retries) == 60
-    assert 7 <= sum(retries) <= 9  # 7 of 14 each from 100, and what is lent
+    assert 8 <= sum(retries) <= 11  # 7 of 14 each from 100, and one that is lent in ten seconds
     assert keeper.status()["retry_budgets"] == {}
     keeper.limiter(f"openai/acct/{MODEL}")
     assert keeper.status()["retry_budgets"][f"openai/acct/{MODEL}"] < 14
