@@ -641,11 +641,26 @@ class RetryBudget:
     retry cost. Empty, it lends one retry in 10 seconds. The shape is that of the AWS SDKs.
 
     Args:
-        capacity: What it holds when full, as at the start; from 14.
+        capacity: What it holds when full, as at the start; from 14. In a store it is 100.
         clock: A clock for tests.
+        store: The URL of the store that keeps it for all processes; None for this one.
+        store_lost: What is done while it cannot be reached.
+        scope: Whose it is there.
+
+    Raises:
+        ConfigError: A number is out of range.
+        StoreError: The store cannot be used; so do all its methods.
     """
 
-    def __new__(cls, capacity: int = 100, *, clock: ManualClock | None = None) -> Self: ...
+    def __new__(
+        cls,
+        capacity: int = 100,
+        *,
+        clock: ManualClock | None = None,
+        store: str | None = None,
+        store_lost: StorePolicy = "share",
+        scope: str = "",
+    ) -> Self: ...
     @property
     def capacity(self) -> int: ...
     @property
@@ -728,6 +743,13 @@ class Purse:
         tokens: The most tokens.
         calls: The most calls.
         warn_at: The share of any of them from which a settlement says so, once a window.
+        store: The URL of the store that keeps it for all processes; None for this one.
+        store_lost: What is done while it cannot be reached.
+        key: What it is about, the same in every process.
+
+    Raises:
+        ConfigError: The URL names no store.
+        StoreError: The store cannot be used; so do its methods, and `reserve`.
     """
 
     def __new__(
@@ -737,6 +759,9 @@ class Purse:
         tokens: int | None = None,
         calls: int | None = None,
         warn_at: float = 1.0,
+        store: str | None = None,
+        store_lost: StorePolicy = "share",
+        key: str = "",
     ) -> Self: ...
     def set_ceiling(
         self, *, pico_usd: int | None = None, tokens: int | None = None, calls: int | None = None
@@ -751,9 +776,23 @@ class Purse:
     def charge(self, pico_usd: int = 0, tokens: int = 0, calls: int = 0) -> None:
         """Adds what was taken without a reservation."""
     def forget_reserved(self) -> None:
-        """Forgets what is reserved: in a forked child, the calls in flight are the parent's."""
+        """Forgets what is reserved: in a forked child, the calls in flight are the parent's, and in a store stay so."""
+    def refresh(self) -> None:
+        """Looks how it stands in its store."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether a store keeps it."""
+    @property
+    def is_remote(self) -> bool:
+        """Whether to ask for it may take longer than an event loop should stand still."""
+    @property
+    def skew(self) -> float:
+        """Seconds by which the clock that its windows go by is ahead of this machine's."""
     def state(self) -> dict[str, Any]:
-        """``limit``, ``spent`` and ``reserved`` as (pico-USD, tokens, calls), and ``window`` as (start, end) or None."""
+        """``limit``, ``spent`` and ``reserved`` as (pico-USD, tokens, calls), and ``window`` as (start, end) or None.
+
+        Of one in a store, as it was last seen there.
+        """
 
 @final
 class Hold:
@@ -764,9 +803,13 @@ class Hold:
 
         Raises:
             LeaseError: It was settled before.
+            StoreError: The store cannot be reached: nothing is settled, and it can be tried again.
         """
     @property
     def reserved(self) -> tuple[int, int, int]: ...
+    @property
+    def is_remote(self) -> bool:
+        """Whether to settle it may take longer than an event loop should stand still."""
 
 def reserve(
     purses: tuple[Purse, ...], pico_usd: int, tokens: int, calls: int, now: float
@@ -785,7 +828,8 @@ def reserve(
         it is used up), and the measure.
 
     Raises:
-        ConfigError: A purse is there twice.
+        ConfigError: A purse is there twice, or two are in different stores.
+        StoreError: The store cannot be reached; nothing is reserved.
     """
 
 @disjoint_base

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .keeper import Keeper
     from .notices import Notices
     from .providers.base import Provider, Request
+    from .status import StorePolicy
 
 
 class Lane:
@@ -50,13 +51,15 @@ class Lane:
         setting: str | None,
         quotas: Callable[[str], Iterator[Quota]],
         clock: ManualClock | None = None,
+        store: str | None = None,
+        store_lost: StorePolicy = "share",
     ) -> None:
         self.scope = scope
         self.limiter = limiter
         self.setting = setting
         self.quotas = quotas
         self.pending_since: float | None = None
-        self.budget = RetryBudget(clock=clock)
+        self.budget = RetryBudget(clock=clock, store=store, store_lost=store_lost, scope=scope)
         self.given_up = GivenUp()
         self.last_error: tuple[Exception, float] | None = None
 

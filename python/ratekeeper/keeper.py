@@ -89,9 +89,9 @@ class Keeper(Frameworks):
             memory.
         slow_wait: Seconds from which a wait is worth a line in the log.
         name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
-        store: Where quotas are counted for all processes that name it: ``"sqlite:////var/lib/myapp/quota.db"``
-            for those of one host (with three slashes from the working directory of now), ``"redis://host:6379/0"`` for
-            those of many; None for this process alone.
+        store: Where quotas, `budgets` and what retries may take are counted for all processes that name it:
+            ``"sqlite:////var/lib/myapp/quota.db"`` for those of one host (with three slashes from the working directory of
+            now), ``"redis://host:6379/0"`` for those of many; None for this process alone.
         store_lost: While the store cannot be reached, ``"share"`` goes on with each quota divided by the last known number
             of processes, ``"open"`` grants everything, ``"closed"`` raises StoreError.
         clock: A ManualClock in tests.
@@ -137,12 +137,13 @@ class Keeper(Frameworks):
         self._tenants = _by_name(tenants, "tenants")
         self._weights = checks.weights(weights or {}, "weights")
         self._headroom = checks.seconds(headroom, "headroom", zero=True)
+        store = None if store is None else checks.store(store, "store")
         self._outermost: dict[str, Any] = {
             "lease_ttl": checks.seconds(lease_ttl, "lease_ttl"),
             "clock": clock,
-            "store": None if store is None else checks.store(store, "store"),
+            "store": store,
         }
-        checks.store_lost(store_lost, "store_lost")
+        self._store_lost: StorePolicy = checks.store_lost(store_lost, "store_lost")
         if store is not None:
             self._outermost["store_lost"] = store_lost
             check_store(store, store_lost)
@@ -152,11 +153,12 @@ class Keeper(Frameworks):
         self._timeout = None if timeout is None else checks.seconds(timeout, "timeout")
         self._notices = Notices(checks.seconds(slow_wait, "slow_wait"))
         self._clock = clock
-        self._budget = RetryBudget(clock=clock)
+        self._store = store
+        self._budget = RetryBudget(clock=clock, store=store, store_lost=store_lost, scope=f"keeper {name}")
         self._estimator = Estimator()
         self._lanes: dict[Scope, Lane] = {}
         self._accounts: dict[str, RateLimiter] = {}
-        self._till = opened(prices, costs, budgets)
+        self._till = opened(prices, costs, budgets, store, store_lost)
         self._desk = Desk(
             name=name,
             owner=self,
@@ -353,7 +355,15 @@ class Keeper(Frameworks):
             if cap is not None and tenant:
                 yield cap
 
-        return Lane(str(scope), limiter, setting=pattern, quotas=quotas, clock=self._clock)
+        return Lane(
+            str(scope),
+            limiter,
+            setting=pattern,
+            quotas=quotas,
+            clock=self._clock,
+            store=self._store,
+            store_lost=self._store_lost,
+        )
 
     def _account(self, scope: Scope) -> RateLimiter | None:
         """The limiter of the scope's account, if it has a quota of its own."""

@@ -10,6 +10,7 @@ mod clock;
 mod convert;
 mod engine;
 mod estimate;
+mod hold;
 mod hub;
 mod lease;
 mod ledger;
@@ -32,9 +33,9 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<budget::Hold>()?;
+    module.add_class::<hold::Hold>()?;
     module.add_class::<budget::Purse>()?;
-    module.add_function(wrap_pyfunction!(budget::reserve, module)?)?;
+    module.add_function(wrap_pyfunction!(hold::reserve, module)?)?;
     module.add_class::<clock::ManualClock>()?;
     module.add_class::<estimate::Estimator>()?;
     module.add_class::<lease::Lease>()?;

@@ -17,7 +17,9 @@ use super::clock::{ManualClock, clock_of};
 use super::convert::{raise, text};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::store::{self, Condition, Policy, RedisStore, SqliteStore, Store, TurnKind};
+use crate::store::purses::Purses;
+use crate::store::retries::Retries;
+use crate::store::{self, Condition, Policy, RedisStore, SqlitePurses, SqliteStore, Store, TurnKind};
 
 const SQLITE: &str = "sqlite:///";
 /// Leases are nobody's in a store that is only looked at.
@@ -59,6 +61,26 @@ fn open_redis(
     Ok(store)
 }
 
+/// What processes share of budgets in the store that a URL names: purses, and retry budgets.
+pub(super) fn open_purses(
+    py: Python<'_>,
+    url: &str,
+    policy: Policy,
+    clock: Option<&Bound<'_, ManualClock>>,
+) -> PyResult<(Arc<dyn Purses>, Arc<dyn Retries>)> {
+    let manual = clock.map(|clock| clock_of(Some(clock)));
+    if RedisStore::is_named_by(url) {
+        let purses = store::purses_at(url, policy).map_err(|error| raise(py, error))?;
+        start_pulse(py)?;
+        return Ok((purses.clone(), purses));
+    }
+    let path = path_of(url).map_err(|error| raise(py, error))?;
+    let purses = SqlitePurses::open(&path, policy, manual).map_err(|error| raise(py, error))?;
+    start_pulse(py)?;
+    let purses = Arc::new(purses);
+    Ok((purses.clone(), purses))
+}
+
 /// Opens a store, so that whoever names it hears of what is wrong before the first call.
 #[pyfunction]
 #[pyo3(signature = (store, store_lost = None), text_signature = "(store, store_lost='share')")]
@@ -73,7 +95,7 @@ fn check_store(py: Python<'_>, store: &str, store_lost: Option<&Bound<'_, PyAny>
 }
 
 /// What is done while a store is lost.
-fn policy_of(py: Python<'_>, lost: Option<&Bound<'_, PyAny>>) -> PyResult<Policy> {
+pub(super) fn policy_of(py: Python<'_>, lost: Option<&Bound<'_, PyAny>>) -> PyResult<Policy> {
     let Some(lost) = lost else { return Ok(Policy::default()) };
     let name = text("store_lost", Some(lost))?;
     Policy::from_name(name).ok_or_else(|| {
@@ -111,8 +133,10 @@ fn start_pulse(py: Python<'_>) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn pulse_stores() {
+fn pulse_stores(py: Python<'_>) {
     store::pulse_all();
+    // That a server is lost is said by `store_turns`.
+    py.detach(store::pulse_purses).ok();
 }
 
 /// Which stores were lost and came back since this was last asked.
@@ -144,7 +168,7 @@ pub(super) fn condition_of<'py>(py: Python<'py>, condition: &Condition) -> PyRes
 #[pyfunction]
 fn leave_stores(py: Python<'_>) -> PyResult<()> {
     agent::stop_all(py);
-    let left = [py.detach(store::leave_all_redis), store::leave_all()];
+    let left = [py.detach(store::leave_purses), py.detach(store::leave_all_redis), store::leave_all()];
     left.into_iter().collect::<Result<(), Error>>().map_err(|error| raise(py, error))
 }
 

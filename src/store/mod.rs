@@ -7,7 +7,9 @@ mod health;
 mod memory;
 mod meter;
 mod outage;
+pub mod purses;
 mod redis;
+pub mod retries;
 mod scope;
 mod sqlite;
 #[cfg(test)]
@@ -22,8 +24,11 @@ use std::time::Duration;
 pub use condition::{Condition, Turn, TurnKind};
 pub use memory::MemoryStore;
 pub use outage::Policy;
-pub use redis::{Bell, Inside, RedisStore, close_gate, leave_all_redis, open_gate, redis_turns};
-pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all, turns};
+pub use redis::{
+    Bell, Inside, RedisStore, close_gate, leave_all_redis, leave_purses, open_gate, pulse_purses, purses_at,
+    redis_turns,
+};
+pub use sqlite::{SqlitePurses, SqliteStore, before_fork, leave_all, pulse_all, turns};
 
 use crate::bytes::bytes_of_variants;
 use crate::clock::Time;

@@ -12,6 +12,7 @@ mod connection;
 mod exchange;
 mod gate;
 mod link;
+mod purses;
 mod state;
 mod step;
 mod store;
@@ -35,4 +36,5 @@ mod wire_tests;
 
 pub use bell::Bell;
 pub use gate::{Inside, close_gate, open_gate};
+pub use purses::{leave_purses, pulse_purses, purses_at};
 pub use store::{RedisStore, leave_all_redis, redis_turns};

@@ -8,6 +8,7 @@
 mod file;
 mod lost;
 mod patience;
+mod purses;
 mod schema;
 mod shared;
 mod sweep;
@@ -31,6 +32,7 @@ use crate::scope::{Blocked, Path, ScopeId};
 
 use file::{File, State, nanos};
 pub use file::{before_fork, leave_all, pulse_all, turns};
+pub use purses::SqlitePurses;
 use shared::ProcessId;
 use tree::{Fault, Tree};
 

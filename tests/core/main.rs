@@ -15,6 +15,8 @@ mod pace;
 mod prices;
 mod properties;
 mod provider;
+mod purses;
+mod purses_lost;
 mod queue;
 mod quota;
 mod retry;

@@ -18,7 +18,7 @@ thread_local! {
 pub struct Inside(#[allow(dead_code, reason = "held, not looked at")] RwLockReadGuard<'static, ()>);
 
 impl Inside {
-    pub(super) fn enter() -> Self {
+    pub(in crate::store) fn enter() -> Self {
         Self(GATE.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
