@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -116,18 +115,5 @@ def within_one_quota(provider):
         assert report.refused <= refused
         assert report.peak_concurrency <= AT_ONCE
         return report
-
-    return check
-
-
-@pytest.fixture
-def nothing_is_held(scope):
-    """Asserts that all permits are back within so many seconds."""
-
-    def check(within):
-        end = time.monotonic() + within
-        while (held := scope.status()["in_flight"]) and time.monotonic() < end:
-            time.sleep(0.02)
-        assert held == 0
 
     return check

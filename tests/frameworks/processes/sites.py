@@ -9,6 +9,8 @@ import httpx
 from servers import free_port, until
 
 PORT = "PORT"
+#: How many ask at the same time.
+AT_ONCE = 40
 
 
 class Site:
@@ -16,7 +18,7 @@ class Site:
 
     def __init__(self, program, port):
         self.program, self.address = program, f"http://127.0.0.1:{port}"
-        self.pool = ThreadPoolExecutor(40)
+        self.pool = ThreadPoolExecutor(AT_ONCE)
 
     def look(self):
         """The id of a worker, or None if nobody answers."""

@@ -17,6 +17,8 @@ from ratekeeper.testing import Reply
 CHILDREN, TASKS_EACH, KILOBYTES_EACH = 3, 12, 300_000
 #: Longer than a killed process is believed to be there.
 MISSED = 12.0
+#: Seconds that a call takes which is to be in flight at the same time as others: a child may be about to be replaced.
+LONG = 3.0
 #: Seconds within which all tasks of a test are done.
 PATIENCE = 60
 
@@ -60,7 +62,7 @@ def test_all_children_together_stay_within_one_quota(worker, tasks, within_one_q
 
 
 def test_a_killed_childs_task_is_lost_alone(worker, tasks, provider, scope):
-    provider.script(Reply(latency=1.0, times=CHILDREN))
+    provider.script(Reply(latency=LONG, times=CHILDREN))
     slow = give(tasks.answer, CHILDREN)
     until(lambda: scope.status()["in_flight"] == CHILDREN, "all children call")
     os.kill(max(worker.children), signal.SIGKILL)
@@ -90,7 +92,7 @@ def test_a_task_that_is_terminated_gives_its_permit_back_at_once(worker, tasks, 
 
 
 def test_an_end_in_peace_finishes_what_was_begun_and_gives_all_back_at_once(worker, tasks, provider, scope):
-    provider.script(Reply(latency=0.7, times=None))
+    provider.script(Reply(latency=LONG, times=None))
     slow = give(tasks.answer, CHILDREN)
     until(lambda: scope.status()["in_flight"] == CHILDREN, "all children call")
     worker.process.send_signal(signal.SIGTERM)

@@ -29,7 +29,7 @@ def test_calls_of_all_workers_stay_within_one_quota(site, within_one_quota):
 
 
 def test_an_end_in_peace_finishes_what_was_begun_and_gives_all_back_at_once(site, provider, scope):
-    provider.script(Reply(latency=0.7, times=None))
+    provider.script(Reply(latency=1.5, times=None))
     asked = site.pool.map(site.ask, range(6))
     until(lambda: scope.status()["in_flight"] == 6, "all are in flight")
     site.program.signal(signal.SIGTERM)
