@@ -15,6 +15,7 @@ use super::engine::{Engine, Grant};
 use super::hub::{Hub, forks};
 use crate::clock::Time;
 use crate::limiter::Poll;
+use crate::store::{Remote, Store};
 
 /// So many are asked about with one round trip.
 const MOST: usize = 64;
@@ -23,6 +24,8 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// The agents of this process, to be stopped when it ends.
 static AGENTS: Mutex<Vec<Weak<Hub>>> = Mutex::new(Vec::new());
+/// Those whose hubs are gone, which tell their stores so; and in which process of a line of forks.
+static LEAVING: Mutex<Vec<(u64, JoinHandle<()>)>> = Mutex::new(Vec::new());
 
 /// The thread that asks for one hub.
 #[derive(Default)]
@@ -43,8 +46,10 @@ impl Agent {
         if thread.as_ref().is_none_or(JoinHandle::is_finished) {
             self.is_stopped.store(false, Ordering::Relaxed);
             let (weak, body) = (hub.weak(), hub.weak());
-            let started =
-                thread::Builder::new().name("ratekeeper-agent".to_owned()).spawn(move || tend(&body));
+            let Engine::Limiter(limiter) = &hub.engine else { return };
+            let store = limiter.store();
+            let work = move || tend(&body, &*store);
+            let started = thread::Builder::new().name("ratekeeper-agent".to_owned()).spawn(work);
             *thread = Some(started.expect("the system gives this process one more thread"));
             let mut agents = AGENTS.lock();
             agents.retain(|agent| agent.strong_count() > 0 && !agent.ptr_eq(&weak));
@@ -70,11 +75,38 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// The hub is gone: the thread tells the store, and ends.
+    pub(super) fn release(&mut self, remote: &dyn Remote) {
+        let Some(thread) = self.thread.get_mut().take() else { return };
+        let born = self.forks.load(Ordering::Relaxed);
+        if born != forks() {
+            // It stayed with the parent.
+            std::mem::forget(thread);
+            return;
+        }
+        let inside = remote.enter();
+        let mut leaving = LEAVING.lock();
+        leaving.retain(|(_, thread)| !thread.is_finished());
+        leaving.push((born, thread));
+        drop((leaving, inside));
+        remote.bell().ring();
+    }
+}
+
 /// Ends all of them: the interpreter is about to.
 pub(super) fn stop_all(py: Python<'_>) {
     let hubs: Vec<_> = std::mem::take(&mut *AGENTS.lock()).iter().filter_map(Weak::upgrade).collect();
-    let threads: Vec<_> =
-        hubs.iter().filter_map(|hub| hub.agent().and_then(|agent| agent.stop(hub))).collect();
+    let stopped = hubs.iter().filter_map(|hub| hub.agent().and_then(|agent| agent.stop(hub)));
+    let mut threads: Vec<_> = stopped.collect();
+    for (born, thread) in std::mem::take(&mut *LEAVING.lock()) {
+        if born == forks() {
+            threads.push(thread);
+        } else {
+            // It stayed with the parent.
+            std::mem::forget(thread);
+        }
+    }
     py.detach(|| {
         for thread in threads {
             // One that has panicked has said so.
@@ -83,7 +115,18 @@ pub(super) fn stop_all(py: Python<'_>) {
     });
 }
 
-fn tend(hub: &Weak<Hub>) {
+fn tend(hub: &Weak<Hub>, store: &dyn Store) {
+    serve(hub);
+    if hub.strong_count() == 0
+        && let Some(remote) = store.remote()
+    {
+        // What cannot be given back now comes back when this process is missed.
+        remote.bye().ok();
+    }
+}
+
+/// Asks for those who wait at the hub, until it is gone or the agent is stopped.
+fn serve(hub: &Weak<Hub>) {
     let mut is_anew = true;
     while let Some(hub_now) = hub.upgrade() {
         let Some((remote, agent)) = hub_now.remote().zip(hub_now.agent()) else { return };

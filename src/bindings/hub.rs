@@ -95,7 +95,8 @@ impl Hub {
 
     /// Pumps if anybody waits: something was given back.
     pub(super) fn given_back(&self, py: Python<'_>) {
-        if self.engine.has_waiting() {
+        // An agent has to tell the store, whoever waits.
+        if self.agent.is_some() || self.engine.has_waiting() {
             self.pump(py);
         }
     }
@@ -183,6 +184,14 @@ impl Hub {
             && self.engine.wake_at().is_some_and(|wake_at| wake_at <= self.engine.now())
         {
             self.pump(py);
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if let (Some(agent), Some(remote)) = (&mut self.agent, self.engine.remote()) {
+            agent.release(remote);
         }
     }
 }

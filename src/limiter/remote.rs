@@ -1,12 +1,14 @@
 //! Asking a store that is a round trip away: callers get a place in the queue at once, and an agent asks for many of them together.
 //! The queue is not locked while the store is asked.
 
+use std::sync::Arc;
+
 use super::{Admission, Lease, Limiter, Poll, Request, call_of};
 use crate::error::{Error, Result};
 use crate::pace::Setback;
 use crate::queue::{Call, TenantId, Ticket};
 use crate::quota::Amounts;
-use crate::store::{Decision, Remote};
+use crate::store::{Decision, Remote, Store};
 
 /// A call that is being asked about.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,12 @@ impl<W> Limiter<W> {
     #[must_use]
     pub fn remote(&self) -> Option<&dyn Remote> {
         self.store.remote()
+    }
+
+    /// The store, to be seen to when the limiter is gone.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// Gives a call its place in the queue.

@@ -225,6 +225,12 @@ pub trait Remote: Send + Sync {
     /// scope passes it. Waits for the answers.
     fn ask(&self, asked: &[(Path, Amounts)]) -> Vec<Result<Decision>>;
 
+    /// Tells it what is still to be told, and gives back all that this process holds there.
+    ///
+    /// # Errors
+    /// The store's; what could not be given back comes back when this process is missed.
+    fn bye(&self) -> Result<()>;
+
     /// When it has to be asked though nobody waits: this process has to say that it is there.
     fn due_at(&self) -> Time;
 

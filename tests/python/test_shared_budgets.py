@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture
 def store(tmp_path):
-    return f"sqlite://{tmp_path}/quota.db"
+    return f"sqlite:///{tmp_path}/quota.db"
 
 
 def keeper_of(store, *budgets, **settings):
@@ -223,7 +223,7 @@ def test_a_budget_is_kept_in_one_store(store, tmp_path):
     budget = rk.Budget(calls=1)
     keeper_of(store, budget)
     with pytest.raises(rk.ConfigError, match="budgets"):
-        keeper_of(f"sqlite://{tmp_path}/other.db", budget)
+        keeper_of(f"sqlite:///{tmp_path}/other.db", budget)
     with pytest.raises(rk.ConfigError, match="budgets"):
         rk.Keeper(budgets=budget)
 

@@ -23,7 +23,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def store(file):
-    return f"sqlite://{file}"
+    return f"sqlite:///{file}"
 
 
 def move(file, other):

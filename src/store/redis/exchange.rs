@@ -148,7 +148,7 @@ impl RedisStore {
     }
 
     /// Gives back all that this process holds.
-    pub(super) fn bye(&self) -> Result<()> {
+    pub(super) fn take_leave(&self) -> Result<()> {
         let ties = {
             let _inside = Inside::enter();
             self.ties()

@@ -243,6 +243,10 @@ impl Remote for RedisStore {
         self.exchange(asked)
     }
 
+    fn bye(&self) -> Result<()> {
+        self.take_leave()
+    }
+
     fn due_at(&self) -> Time {
         let _inside = Inside::enter();
         self.tree.lock().pulse_at

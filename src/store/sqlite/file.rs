@@ -199,7 +199,7 @@ impl File {
 
     /// Where it is, as people name it.
     pub(super) fn url(&self) -> String {
-        format!("sqlite://{}", self.path.display())
+        format!("sqlite:///{}", self.path.display())
     }
 
     pub(super) fn error(&self, what: &str) -> Error {
