@@ -100,11 +100,16 @@ def _stop() -> None:
     beating = _beating.get(os.getpid())
     if beating is None:
         return
-    _core.forget_sigterm()
     os.write(beating.tells, _EXIT)
     beating.thread.join(1.0)
     _tell()
     _leave()
+    # Until here SIGTERM would have cut the giving back short.
+    _core.forget_sigterm()
+    end = select.poll()
+    end.register(beating.listens, select.POLLIN)
+    if not beating.thread.is_alive() and end.poll(0):
+        _leaving.end_by_sigterm()
 
 
 def _leave() -> None:

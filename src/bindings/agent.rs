@@ -117,9 +117,7 @@ pub(super) fn stop_all(py: Python<'_>) {
 
 fn tend(hub: &Weak<Hub>, store: &dyn Store) {
     serve(hub);
-    if hub.strong_count() == 0
-        && let Some(remote) = store.remote()
-    {
+    if let Some(remote) = store.remote() {
         // What cannot be given back now comes back when this process is missed.
         remote.bye().ok();
     }

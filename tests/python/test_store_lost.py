@@ -44,8 +44,9 @@ def state(limiter):
     return limiter.status()["store"]["state"]
 
 
-def lines(caplog):
-    return [record for record in caplog.records if record.name == "ratekeeper" and "the store" in record.msg]
+def lines(caplog, store):
+    records = [record for record in caplog.records if record.name == "ratekeeper"]
+    return [record for record in records if f"the store {store} is " in record.getMessage()]
 
 
 def test_the_status_tells_about_the_store(store):
@@ -75,16 +76,16 @@ def test_a_lost_file_fails_no_call_and_is_said_once_and_once_when_it_is_back(sto
     until(lambda: state(limiter) == "lost")
     limiter.acquire().wait().settle()
     held.settle()
-    until(lambda: lines(caplog))
+    until(lambda: lines(caplog, store))
     time.sleep(3)
-    (lost,) = lines(caplog)
+    (lost,) = lines(caplog, store)
     assert lost.levelno == logging.WARNING
     for text in (store, "removed or replaced", "1/1 of each quota", 'store_lost="share"'):
         assert text in lost.getMessage()
     move(f"{file}.away", file)
     until(lambda: state(limiter) == "ok")
-    until(lambda: len(lines(caplog)) == 2)
-    back = lines(caplog)[1]
+    until(lambda: len(lines(caplog, store)) == 2)
+    back = lines(caplog, store)[1]
     assert back.levelno == logging.INFO
     assert "there again" in back.getMessage()
     assert "1 calls were granted without it" in back.getMessage()
