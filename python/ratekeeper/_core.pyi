@@ -56,8 +56,12 @@ def check_store(store: str, store_lost: str = "share") -> None:
 def forget_sigterm() -> None:
     """Has SIGTERM end this process again, after `tell_of_sigterm`."""
 
-def leave_stores() -> None:
-    """Gives back at once what this process holds in all stores."""
+def leave_stores(*, ending: bool = False) -> None:
+    """Gives back at once what this process holds in all stores.
+
+    Args:
+        ending: Nobody is to get anything afterwards: this process is about to be ended by a signal.
+    """
 
 def pulse_stores() -> None:
     """Says in all stores that this process is there, and tries those that are lost again."""

@@ -62,7 +62,7 @@ def _beat(listens: int) -> None:
         _core.pulse_stores()
         _tell()
     if os.read(listens, 1) != _EXIT:
-        _leave()
+        _leave(ending=True)
         _leaving.end_by_sigterm()
 
 
@@ -108,12 +108,13 @@ def _stop() -> None:
     _core.forget_sigterm()
     end = select.poll()
     end.register(beating.listens, select.POLLIN)
-    if not beating.thread.is_alive() and end.poll(0):
-        _leaving.end_by_sigterm()
+    while not beating.thread.is_alive() and end.poll(0):
+        if os.read(beating.listens, 1) != _EXIT:
+            _leaving.end_by_sigterm()
 
 
-def _leave() -> None:
+def _leave(*, ending: bool = False) -> None:
     try:
-        _core.leave_stores()
+        _core.leave_stores(ending=ending)
     except StoreError as error:
         _log.warning("what this process holds comes back when it is missed: %s", error)

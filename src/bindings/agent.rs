@@ -3,8 +3,8 @@
 //! It waits for the network without the interpreter, and takes it only to hand answers out. It does not survive a fork; the child's first
 //! caller starts another.
 
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use super::engine::{Engine, Grant};
 use super::hub::{Hub, forks};
+use super::waiter::Waiter;
 use crate::clock::Time;
 use crate::limiter::Poll;
 use crate::store::{Remote, Store};
@@ -32,7 +33,8 @@ static LEAVING: Mutex<Vec<(u64, JoinHandle<()>)>> = Mutex::new(Vec::new());
 pub(super) struct Agent {
     thread: Mutex<Option<JoinHandle<()>>>,
     forks: AtomicU64,
-    is_stopped: AtomicBool,
+    /// Of the thread that is there: one that comes after it has another.
+    is_stopped: Mutex<Arc<AtomicBool>>,
 }
 
 impl Agent {
@@ -44,11 +46,12 @@ impl Agent {
             std::mem::forget(thread.take());
         }
         if thread.as_ref().is_none_or(JoinHandle::is_finished) {
-            self.is_stopped.store(false, Ordering::Relaxed);
+            let is_stopped = Arc::new(AtomicBool::new(false));
+            *self.is_stopped.lock() = is_stopped.clone();
             let (weak, body) = (hub.weak(), hub.weak());
             let Engine::Limiter(limiter) = &hub.engine else { return };
             let store = limiter.store();
-            let work = move || tend(&body, &*store);
+            let work = move || tend(&body, &*store, &is_stopped);
             let started = thread::Builder::new().name("ratekeeper-agent".to_owned()).spawn(work);
             *thread = Some(started.expect("the system gives this process one more thread"));
             let mut agents = AGENTS.lock();
@@ -67,7 +70,7 @@ impl Agent {
             std::mem::forget(self.thread.lock().take());
             return None;
         }
-        self.is_stopped.store(true, Ordering::Relaxed);
+        self.is_stopped.lock().store(true, Ordering::Relaxed);
         if let Some(remote) = hub.remote() {
             remote.bell().ring();
         }
@@ -115,8 +118,8 @@ pub(super) fn stop_all(py: Python<'_>) {
     });
 }
 
-fn tend(hub: &Weak<Hub>, store: &dyn Store) {
-    serve(hub);
+fn tend(hub: &Weak<Hub>, store: &dyn Store, is_stopped: &AtomicBool) {
+    serve(hub, is_stopped);
     if let Some(remote) = store.remote() {
         // What cannot be given back now comes back when this process is missed.
         remote.bye().ok();
@@ -124,11 +127,11 @@ fn tend(hub: &Weak<Hub>, store: &dyn Store) {
 }
 
 /// Asks for those who wait at the hub, until it is gone or the agent is stopped.
-fn serve(hub: &Weak<Hub>) {
+fn serve(hub: &Weak<Hub>, is_stopped: &AtomicBool) {
     let mut is_anew = true;
     while let Some(hub_now) = hub.upgrade() {
-        let Some((remote, agent)) = hub_now.remote().zip(hub_now.agent()) else { return };
-        if agent.is_stopped.load(Ordering::Relaxed) {
+        let Some(remote) = hub_now.remote() else { return };
+        if is_stopped.load(Ordering::Relaxed) {
             return;
         }
         let Engine::Limiter(limiter) = &hub_now.engine else { return };
@@ -157,7 +160,7 @@ fn serve(hub: &Weak<Hub>) {
     }
 }
 
-fn deliver(hub: &Hub, poll: Poll<std::sync::Arc<super::waiter::Waiter>>) {
+fn deliver(hub: &Hub, poll: Poll<Arc<Waiter>>) {
     if poll.done.is_empty() {
         return;
     }

@@ -166,7 +166,11 @@ pub(super) fn condition_of<'py>(py: Python<'py>, condition: &Condition) -> PyRes
 }
 
 #[pyfunction]
-fn leave_stores(py: Python<'_>) -> PyResult<()> {
+#[pyo3(signature = (*, ending = false))]
+fn leave_stores(py: Python<'_>, ending: bool) -> PyResult<()> {
+    if ending {
+        store::end_redis();
+    }
     agent::stop_all(py);
     let left = [py.detach(store::leave_purses), py.detach(store::leave_all_redis), store::leave_all()];
     left.into_iter().collect::<Result<(), Error>>().map_err(|error| raise(py, error))

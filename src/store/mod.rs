@@ -25,8 +25,8 @@ pub use condition::{Condition, Turn, TurnKind};
 pub use memory::MemoryStore;
 pub use outage::Policy;
 pub use redis::{
-    Bell, Inside, RedisStore, close_gate, leave_all_redis, leave_purses, open_gate, pulse_purses, purses_at,
-    redis_turns,
+    Bell, Inside, RedisStore, close_gate, end_redis, leave_all_redis, leave_purses, open_gate, pulse_purses,
+    purses_at, redis_turns,
 };
 pub use sqlite::{SqlitePurses, SqliteStore, before_fork, leave_all, pulse_all, turns};
 

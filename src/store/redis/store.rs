@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as TurnMutex, OnceLock, Weak};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::bell::Bell;
 use super::clock::ServerClock;
 use super::gate::Inside;
 use super::link::Link;
-use super::tree::Tree;
+use super::tree::{Tree, unknown_wait};
 use crate::clock::{Clock, Time};
 use crate::error::{Error, Result};
 use crate::pace::{Setback, Told};
@@ -240,6 +241,10 @@ impl Store for RedisStore {
 
 impl Remote for RedisStore {
     fn ask(&self, asked: &[(Path, Amounts)]) -> Vec<Result<Decision>> {
+        if IS_ENDING.load(Ordering::Relaxed) {
+            let never = |(path, _): &(Path, Amounts)| Ok(unknown_wait(path.scopes()[0], Time::MAX));
+            return asked.iter().map(never).collect();
+        }
         self.exchange(asked)
     }
 
@@ -259,6 +264,14 @@ impl Remote for RedisStore {
     fn enter(&self) -> Inside {
         Inside::enter()
     }
+}
+
+/// Whether this process is being ended.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Has nobody get a lease any more in this process: a signal is about to end it.
+pub fn end_redis() {
+    IS_ENDING.store(true, Ordering::Relaxed);
 }
 
 /// Gives back at once what this process holds in all Redis stores: it is about to end. Not to be called with the interpreter attached.
