@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::exchange::LATEST_LOOK;
 use super::state::{State, Step};
 use super::step::{Op, Outcome};
-use super::tree::{Cold, Ending, Row, Seen, Tree, unknown_wait};
+use super::tree::{Cold, Ending, IDLE, Row, Seen, Tree, unknown_wait};
 use super::wire;
 use crate::clock::Time;
 use crate::quota::Amounts;
@@ -19,8 +19,6 @@ use crate::store::outage::{Held, MakeUp};
 const PULSE: Duration = Duration::from_millis(2_500);
 /// So many ended calls go in one script call, lest it hold up the server.
 const MOST_ENDINGS: usize = 128;
-/// A cap that has not been used for so long is not spoken for.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// The scopes of one script call, as positions in its list of keys.
 #[derive(Default)]
@@ -93,12 +91,7 @@ impl Tree {
     }
 
     pub(super) fn granted(&mut self, path: &Path, amounts: &Amounts, now: Time) -> Decision {
-        for id in path.scopes() {
-            self.places.remove(id);
-            if let Some(row) = self.row(*id) {
-                row.used_at = now;
-            }
-        }
+        path.scopes().iter().for_each(|id| _ = self.places.remove(id));
         if let Some(easing) = &mut self.easing {
             easing.granted(path, amounts, now);
         }

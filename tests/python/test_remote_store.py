@@ -1,0 +1,75 @@
+"""What a store a round trip away must not make worse for who waits or holds, told with a real Redis server."""
+
+import threading
+import time
+
+import pytest
+
+import ratekeeper as rk
+
+#: Far less than the half second after which who waits looks again by itself, and much for a busy machine.
+SOON = 0.25
+
+
+@pytest.fixture
+def store(standing_server):
+    return standing_server.url
+
+
+@pytest.fixture
+def waits(store):
+    """Has a call of a limiter wait in a thread until the test is over."""
+    threads = []
+
+    def wait(limiter, **asked):
+        def work():
+            limiter.acquire(timeout=60, **asked).wait().close()
+
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+        while not limiter.status()["waiting"]:
+            time.sleep(0.01)
+
+    yield wait
+    for thread in threads:
+        thread.join()
+
+
+def best_of(tries, measured):
+    """The shortest of some times, since a busy machine makes single ones long."""
+    taken = []
+    for _ in range(tries):
+        started = time.monotonic()
+        measured()
+        taken.append(time.monotonic() - started)
+        time.sleep(0.1)
+    return min(taken)
+
+
+def test_caps_are_forgotten_only_when_nothing_is_to_be_told_of_them(store):
+    limiter = rk.RateLimiter(
+        rk.Quota(concurrency=1000), name="caps", store=store, tenants={"*": rk.Quota(concurrency=2)}
+    )
+    failures = []
+
+    def work(start, name):
+        try:
+            for number in range(700):
+                start(limiter, f"{name}-{number}").close()
+        except BaseException as error:  # noqa: BLE001 (a panic too)
+            failures.append(error)
+
+    def waited(limiter, tenant):
+        return limiter.acquire(tenant=tenant, timeout=30).wait()
+
+    def tried(limiter, tenant):
+        return limiter.try_acquire(tenant=tenant)
+
+    starts = [(waited, "a"), (waited, "b"), (waited, "c"), (waited, "d"), (tried, "e")]
+    threads = [threading.Thread(target=work, args=start, daemon=True) for start in starts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert failures == []
