@@ -46,6 +46,15 @@ def best_of(tries, measured):
     return min(taken)
 
 
+def test_a_permit_that_was_tried_for_stays_with_who_holds_it_however_long(store):
+    mine, other = (rk.RateLimiter(rk.Quota(concurrency=1), name="tried", store=store) for _ in range(2))
+    lease = mine.try_acquire()
+    with pytest.raises(rk.QuotaExceededError):
+        other.acquire(timeout=12).wait()
+    lease.close()
+    other.acquire(timeout=5).wait().close()
+
+
 def test_caps_are_forgotten_only_when_nothing_is_to_be_told_of_them(store):
     limiter = rk.RateLimiter(
         rk.Quota(concurrency=1000), name="caps", store=store, tenants={"*": rk.Quota(concurrency=2)}
