@@ -50,8 +50,9 @@ impl<W> Limiter<W> {
         }
         let (ticket, is_head) = queue.push(call, waiter(), request.since.unwrap_or(now), None);
         self.watch(&queue);
-        let is_due = call.deadline.is_some_and(|deadline| deadline <= now);
-        Ok(Admission::Queued { ticket, poll_now: is_head || is_due })
+        let is_first_due = call.deadline.is_some() && call.deadline == queue.wake_at();
+        let poll_now = is_head || is_first_due || queue.is_next(ticket);
+        Ok(Admission::Queued { ticket, poll_now })
     }
 
     /// Starts a call now or not at all, after one round trip.

@@ -55,6 +55,26 @@ def test_a_permit_that_was_tried_for_stays_with_who_holds_it_however_long(store)
     other.acquire(timeout=5).wait().close()
 
 
+def test_a_short_timeout_behind_others_is_over_in_time(store, waits):
+    limiter = rk.RateLimiter(rk.Quota(concurrency=1), name="late", store=store)
+    with limiter.acquire():
+        waits(limiter)
+
+        def refused():
+            with pytest.raises(rk.QuotaExceededError):
+                limiter.acquire(timeout=0.02).wait()
+
+        assert best_of(4, refused) < SOON
+
+
+def test_a_tenant_with_room_starts_at_once_beside_one_that_waits_for_its_own_cap(store, waits):
+    caps = {"capped": rk.Quota(concurrency=1)}
+    limiter = rk.RateLimiter(rk.Quota(concurrency=100), name="tenants", store=store, tenants=caps)
+    with limiter.acquire(tenant="capped"):
+        waits(limiter, tenant="capped")
+        assert best_of(4, lambda: limiter.acquire(tenant="free").wait().close()) < SOON
+
+
 def test_caps_are_forgotten_only_when_nothing_is_to_be_told_of_them(store):
     limiter = rk.RateLimiter(
         rk.Quota(concurrency=1000), name="caps", store=store, tenants={"*": rk.Quota(concurrency=2)}
