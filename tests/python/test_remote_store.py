@@ -102,3 +102,26 @@ def test_caps_are_forgotten_only_when_nothing_is_to_be_told_of_them(store):
         thread.join(60)
         assert not thread.is_alive()
     assert failures == []
+
+
+def test_calls_that_end_while_a_process_says_what_it_holds_give_back_their_own_permits_alone(store):
+    mine, other = (rk.RateLimiter(rk.Quota(), name="adapting", store=store, careful=True) for _ in range(2))
+    held = [mine.acquire(timeout=5).wait() for _ in range(2)]
+    over = threading.Event()
+
+    def work():
+        while not over.is_set():
+            mine.acquire(timeout=5).wait().settle()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until, least = time.monotonic() + 9, len(held)
+    while time.monotonic() < until:
+        least = min(least, other.status()["in_flight"])
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert least == len(held)
+    for lease in held:
+        lease.close()

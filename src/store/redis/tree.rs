@@ -16,8 +16,8 @@ use crate::store::outage::{Easing, MakeUp, Outage};
 use crate::store::scope::Sent;
 use crate::store::{Decision, LeaseId};
 
-/// A cap that has not been used for so long is not spoken for, and may be forgotten.
-pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// A cap that has not been used for so long may be forgotten.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// What is known of the value of a scope's key.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +80,21 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
         self.endings.is_empty() && self.cold.is_empty() && self.left.is_empty()
+    }
+
+    /// The calls that are over, by their scopes.
+    pub(super) fn ended(&self) -> impl Iterator<Item = (ScopeId, Sent)> {
+        let plain = self.endings.iter().flat_map(|ending| {
+            let ids = ending.path.scopes().iter().copied();
+            ids.map(|id| (id, ending.sent))
+        });
+        let cold = self.cold.iter().flat_map(|(id, cold)| {
+            cold.iter().filter_map(|cold| match cold {
+                Cold::End { sent, .. } => Some((*id, *sent)),
+                Cold::Learn { .. } | Cold::MakeUp(_) => None,
+            })
+        });
+        plain.chain(cold)
     }
 
     /// The first so many things that were to be decided of a scope are in force.
