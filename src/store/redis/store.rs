@@ -254,6 +254,7 @@ impl Remote for RedisStore {
     }
 
     fn bell(&self) -> Arc<Bell> {
+        let _inside = Inside::enter();
         self.ties.lock().bell.clone()
     }
 
