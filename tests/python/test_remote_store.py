@@ -125,3 +125,14 @@ def test_calls_that_end_while_a_process_says_what_it_holds_give_back_their_own_p
     assert least == len(held)
     for lease in held:
         lease.close()
+
+
+def test_the_last_word_on_a_quota_counts_in_a_scope_that_adapts_too(store):
+    first = rk.RateLimiter(rk.Quota(), name="word", store=store, careful=True)
+    first.acquire().wait().settle()
+    last = rk.RateLimiter(rk.Quota(tpm=60_000), name="word", store=store)
+    last.acquire().wait().settle()
+    for _ in range(3):
+        first.acquire(timeout=5).wait().settle()
+        assert first.status()["in_flight"] == 0
+        assert [limit["limit"] for limit in last.status()["limits"]] == [60_000]

@@ -156,7 +156,8 @@ impl Tree {
         let row = self.rows[id.0 as usize].as_ref()?;
         let mut state = self.seen_state(id)?;
         state.strike_off_overdue(step);
-        if state.quota != row.quota {
+        // What is said once is not said again: the last word counts, whoever had it.
+        if !row.is_agreed && state.quota != row.quota {
             state.scope.configure(&row.quota, step.now);
             state.quota = row.quota.clone();
         }
@@ -233,7 +234,7 @@ impl Tree {
         state.revision = if state.revision == 0 { now.nanos() / 1_000 } else { state.revision + 1 };
         let bytes = state.encode();
         if let Some(row) = self.row(id) {
-            row.is_agreed = row.quota == state.quota;
+            row.is_agreed |= row.quota == state.quota;
             (row.seen, row.members) = (Seen::Value(bytes), state.members);
             self.book.put(id, state.scope);
         }
