@@ -246,6 +246,7 @@ impl<W> Limiter<W> {
     /// The store's.
     pub fn status(&self, scope: ScopeId) -> Result<Status> {
         let standing = self.store.status(scope)?;
+        let _inside = self.inside();
         let queue = self.queue.lock();
         let head = queue.head(scope).map(|(tenant, blocked)| Head {
             tenant,

@@ -312,6 +312,12 @@ impl<W> Queue<W> {
         }
     }
 
+    /// Whether a call is the first to be asked about, of those whom nothing holds up that is known already.
+    #[must_use]
+    pub fn is_next(&self, ticket: Ticket) -> bool {
+        self.next(&mut self.go_on()).is_some_and(|(next, _)| next == ticket)
+    }
+
     /// Notes that there is no room for a call.
     pub fn block(&mut self, reason: Blocked) {
         let first = self.ask_again_at.map_or(reason.ask_again_at, |first| first.min(reason.ask_again_at));

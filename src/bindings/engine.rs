@@ -216,7 +216,10 @@ fn with_request<T>(
         unreachable!("only limiters take requests")
     };
     let tenant = tenant.as_deref().unwrap_or("");
-    let path = scopes.path_of(limiter, tenant)?;
+    let path = {
+        let _inside = limiter.inside();
+        scopes.path_of(limiter, tenant)?
+    };
     act(&Request {
         class: scopes.class,
         path: &path,

@@ -66,10 +66,11 @@ impl Hub {
     /// Asks the engine for what can be had at once.
     pub(super) fn try_start(&self, py: Python<'_>, ask: &Ask) -> Result<Grant> {
         self.prepare(py);
-        match self.remote() {
-            Some(_) => py.detach(|| self.engine.try_start(ask)),
-            None => self.engine.try_start(ask),
-        }
+        let Some(agent) = &self.agent else { return self.engine.try_start(ask) };
+        let started = py.detach(|| self.engine.try_start(ask))?;
+        // As long as it is held, somebody has to say that this process is there.
+        agent.kick(self);
+        Ok(started)
     }
 
     /// Lets everybody start who can, and sets the timers.

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::pace::Setback;
 use crate::queue::{Call, TenantId, Ticket};
 use crate::quota::Amounts;
-use crate::store::{Decision, Remote, Store};
+use crate::store::{Decision, Inside, Remote, Store};
 
 /// A call that is being asked about.
 #[derive(Clone, Copy, Debug)]
@@ -50,13 +50,21 @@ impl<W> Limiter<W> {
         }
         let (ticket, is_head) = queue.push(call, waiter(), request.since.unwrap_or(now), None);
         self.watch(&queue);
-        let is_due = call.deadline.is_some_and(|deadline| deadline <= now);
-        Ok(Admission::Queued { ticket, poll_now: is_head || is_due })
+        let is_first_due = call.deadline.is_some() && call.deadline == queue.wake_at();
+        let poll_now = is_head || is_first_due || queue.is_next(ticket);
+        Ok(Admission::Queued { ticket, poll_now })
     }
 
-    /// Starts a call now or not at all, after one round trip.
+    /// What keeps forks away from the locks of a limiter that is used without the interpreter, where its store is a round trip away.
+    #[must_use]
+    pub fn inside(&self) -> Option<Inside> {
+        self.remote().map(Remote::enter)
+    }
+
+    /// Starts a call now or not at all, after one round trip. To be called without the interpreter.
     pub(super) fn try_remotely(&self, request: &Request<'_>) -> Result<Lease> {
         let call = {
+            let _inside = self.inside();
             let mut queue = self.queue.lock();
             let call = call_of(&mut queue, request);
             if let Some(obstacle) = queue.obstacle(&call.path) {
@@ -64,7 +72,9 @@ impl<W> Limiter<W> {
             }
             call
         };
-        match self.store.reserve(&call.path, &call.amounts)? {
+        let decision = self.store.reserve(&call.path, &call.amounts)?;
+        let _inside = self.inside();
+        match decision {
             Decision::Granted(id) => {
                 let tenant = self.queue.lock().charge(call.tenant, &call.amounts);
                 Ok(Lease { id, tenant, amounts: call.amounts })

@@ -86,6 +86,7 @@ impl RedisStore {
             self.tree.lock().tell(&mut keys, &mut ops, self.clock.now())
         };
         let first_take = ops.len();
+        let first_ending = first_take - endings.len();
         let pending: Vec<usize> = (0..asked.len()).filter(|place| decisions[*place].is_none()).collect();
         for place in &pending {
             let (path, amounts) = &asked[*place];
@@ -100,7 +101,7 @@ impl RedisStore {
             let _inside = Inside::enter();
             let mut tree = self.tree.lock();
             Self::take_over(ties, &mut tree, &keys, &reply)?;
-            for (ending, outcome) in endings.iter().zip(&reply.outcomes) {
+            for (ending, outcome) in endings.iter().zip(&reply.outcomes[first_ending..]) {
                 if *outcome == Outcome::Exotic {
                     tree.end_coldly(ending);
                 }

@@ -163,7 +163,9 @@ impl Link {
     /// Which of the servers that this process uses were lost and came back since this was last asked.
     pub(crate) fn turns() -> Vec<Turn> {
         let links: Vec<Arc<Self>> = LINKS.lock().iter().filter_map(|(_, _, link)| link.upgrade()).collect();
-        links.iter().flat_map(|link| link.shared.standing.lock().health.take_turns()).collect()
+        // What is left of a parent's may be locked by a thread that stayed with it.
+        let links = links.iter().filter(|link| link.is_own());
+        links.flat_map(|link| link.shared.standing.lock().health.take_turns()).collect()
     }
 
     /// Has the script run, and waits for its answer for as long as it takes, but at most [`ANSWER_WITHIN`]. Not to be called with the

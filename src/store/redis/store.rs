@@ -144,14 +144,15 @@ impl Store for RedisStore {
     }
 
     fn cap(&self, name: &str, quota: &Quota, awaited: &dyn Fn() -> HashSet<ScopeId>) -> Result<ScopeId> {
-        let mut tree = self.tree.lock();
+        let (mut tree, now) = (self.tree.lock(), self.clock.now());
         if let Some(id) = tree.book.known(name) {
+            tree.touch(&[id], now);
             return Ok(id);
         }
         if tree.book.is_crowded() {
-            tree.forget_idle_caps(&awaited(), self.clock.now());
+            tree.forget_idle_caps(&awaited(), now);
         }
-        Ok(tree.register(name, quota, true, self.clock.now()))
+        Ok(tree.register(name, quota, true, now))
     }
 
     fn known(&self, name: &str) -> Option<ScopeId> {
@@ -258,6 +259,7 @@ impl Remote for RedisStore {
     }
 
     fn bell(&self) -> Arc<Bell> {
+        let _inside = Inside::enter();
         self.ties.lock().bell.clone()
     }
 

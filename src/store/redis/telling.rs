@@ -19,8 +19,10 @@ use crate::store::outage::{Held, MakeUp};
 const PULSE: Duration = Duration::from_millis(2_500);
 /// So many ended calls go in one script call, lest it hold up the server.
 const MOST_ENDINGS: usize = 128;
-/// A cap that has not been used for so long is not spoken for.
-const IDLE: Duration = Duration::from_secs(30);
+
+/// A cap is spoken for until so long after its last use: what it was told last is then right, and thousands of idle ones do not hold up the
+/// server.
+const SPOKEN_FOR: Duration = Duration::from_secs(5);
 
 /// The scopes of one script call, as positions in its list of keys.
 #[derive(Default)]
@@ -44,8 +46,20 @@ impl Keys {
 
 impl Tree {
     /// What is to be told of ended calls and lines that were left, and that this process is there, if that is due.
+    /// The ended calls come last.
     pub(super) fn tell(&mut self, keys: &mut Keys, ops: &mut Vec<Op>, now: Time) -> Vec<Ending> {
         self.end_silent(now);
+        if now >= self.pulse_at {
+            self.pulse_at = now + PULSE;
+            let used = self.used(now);
+            if !used.is_empty() {
+                ops.push(self.pulse(keys, &used));
+            }
+        }
+        let left = std::mem::take(&mut self.outbox.left);
+        if !left.is_empty() {
+            ops.push(Op::Leave { scopes: left.into_iter().map(|id| keys.place(id)).collect() });
+        }
         let some = self.outbox.endings.len().min(MOST_ENDINGS);
         let endings: Vec<_> = self.outbox.endings.drain(..some).collect();
         for ending in &endings {
@@ -58,17 +72,6 @@ impl Tree {
                 kept,
             });
         }
-        let left = std::mem::take(&mut self.outbox.left);
-        if !left.is_empty() {
-            ops.push(Op::Leave { scopes: left.into_iter().map(|id| keys.place(id)).collect() });
-        }
-        if now >= self.pulse_at && self.outbox.endings.is_empty() {
-            self.pulse_at = now + PULSE;
-            let used = self.used(now);
-            if !used.is_empty() {
-                ops.push(self.pulse(keys, &used));
-            }
-        }
         endings
     }
 
@@ -76,15 +79,20 @@ impl Tree {
     pub(super) fn used(&self, now: Time) -> Vec<ScopeId> {
         let holdings = self.book.holdings();
         let is_used = |(id, row): &(ScopeId, &Row)| {
-            row.is_agreed && (!row.is_cap || now.since(row.used_at) < IDLE || holdings.contains_key(id))
+            row.is_agreed && (!row.is_cap || now.since(row.used_at) < SPOKEN_FOR || holdings.contains_key(id))
         };
         let rows = (0..).map(ScopeId).zip(&self.rows).filter_map(|(id, row)| Some((id, row.as_ref()?)));
         rows.filter(is_used).map(|(id, _)| id).collect()
     }
 
-    /// Says that this process is there, and what it holds in all.
+    /// Says that this process is there, and what it holds in all. What the server has not been told the end of counts: that is taken off
+    /// when it is.
     pub(super) fn pulse(&self, keys: &mut Keys, scopes: &[ScopeId]) -> Op {
-        let holdings = self.book.holdings();
+        let mut holdings = self.book.holdings();
+        for (id, sent) in self.outbox.ended() {
+            let (permits, amounts) = holdings.entry(id).or_default();
+            (*permits, *amounts) = (*permits + 1, amounts.plus(&sent.amounts));
+        }
         let held = scopes.iter().map(|id| {
             let (permits, amounts) = holdings.get(id).copied().unwrap_or_default();
             (keys.place(*id), permits, amounts)
@@ -93,12 +101,7 @@ impl Tree {
     }
 
     pub(super) fn granted(&mut self, path: &Path, amounts: &Amounts, now: Time) -> Decision {
-        for id in path.scopes() {
-            self.places.remove(id);
-            if let Some(row) = self.row(*id) {
-                row.used_at = now;
-            }
-        }
+        path.scopes().iter().for_each(|id| _ = self.places.remove(id));
         if let Some(easing) = &mut self.easing {
             easing.granted(path, amounts, now);
         }
@@ -153,7 +156,8 @@ impl Tree {
         let row = self.rows[id.0 as usize].as_ref()?;
         let mut state = self.seen_state(id)?;
         state.strike_off_overdue(step);
-        if state.quota != row.quota {
+        // What is said once is not said again: the last word counts, whoever had it.
+        if !row.is_agreed && state.quota != row.quota {
             state.scope.configure(&row.quota, step.now);
             state.quota = row.quota.clone();
         }
@@ -230,7 +234,7 @@ impl Tree {
         state.revision = if state.revision == 0 { now.nanos() / 1_000 } else { state.revision + 1 };
         let bytes = state.encode();
         if let Some(row) = self.row(id) {
-            row.is_agreed = row.quota == state.quota;
+            row.is_agreed |= row.quota == state.quota;
             (row.seen, row.members) = (Seen::Value(bytes), state.members);
             self.book.put(id, state.scope);
         }

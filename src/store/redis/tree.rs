@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::state::{Member, State};
 use super::wire;
@@ -14,6 +15,9 @@ use crate::store::book::{Book, Lease};
 use crate::store::outage::{Easing, MakeUp, Outage};
 use crate::store::scope::Sent;
 use crate::store::{Decision, LeaseId};
+
+/// A cap that has not been used for so long may be forgotten.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// What is known of the value of a scope's key.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +82,21 @@ impl Outbox {
         self.endings.is_empty() && self.cold.is_empty() && self.left.is_empty()
     }
 
+    /// The calls that are over, by their scopes.
+    pub(super) fn ended(&self) -> impl Iterator<Item = (ScopeId, Sent)> {
+        let plain = self.endings.iter().flat_map(|ending| {
+            let ids = ending.path.scopes().iter().copied();
+            ids.map(|id| (id, ending.sent))
+        });
+        let cold = self.cold.iter().flat_map(|(id, cold)| {
+            cold.iter().filter_map(|cold| match cold {
+                Cold::End { sent, .. } => Some((*id, *sent)),
+                Cold::Learn { .. } | Cold::MakeUp(_) => None,
+            })
+        });
+        plain.chain(cold)
+    }
+
     /// The first so many things that were to be decided of a scope are in force.
     pub(super) fn done(&mut self, id: ScopeId, many: usize) {
         if let Some(cold) = self.cold.get_mut(&id) {
@@ -115,7 +134,7 @@ impl Tree {
             is_agreed: false,
             seen: Seen::Nothing,
             members: Vec::new(),
-            used_at: Time::ZERO,
+            used_at: now,
         };
         self.rows.push(Some(row));
         let id = self.book.add(name, quota, is_cap);
@@ -150,12 +169,28 @@ impl Tree {
         }
     }
 
+    /// Whoever asks for a scope, or has just ended a call of it, is about to name it to the server: it is not forgotten meanwhile.
+    pub(super) fn touch(&mut self, scopes: &[ScopeId], now: Time) {
+        for id in scopes {
+            if let Some(row) = self.row(*id) {
+                row.used_at = now;
+            }
+        }
+    }
+
     /// Makes room for another cap, where there are many.
     pub(super) fn forget_idle_caps(&mut self, awaited: &HashSet<ScopeId>, now: Time) {
-        self.book.forget_idle_caps(awaited, now);
+        let rows = (0..).map(ScopeId).zip(&self.rows);
+        let used = rows.filter(|(_, row)| row.as_ref().is_some_and(|row| now.since(row.used_at) < IDLE));
+        let kept = used.map(|(id, _)| id).chain(awaited.iter().copied()).collect();
+        self.book.forget_idle_caps(&kept, now);
         for (index, row) in (0..).zip(&mut self.rows) {
             row.take_if(|_| self.book.scope(ScopeId(index)).is_none());
         }
+        let is_known = |id: &ScopeId| self.rows[id.0 as usize].is_some();
+        self.places.retain(is_known);
+        self.outbox.left.retain(is_known);
+        self.outbox.cold.retain(|id, _| is_known(id));
     }
 
     /// In the child of a fork nothing of this is its own.
@@ -202,6 +237,7 @@ impl Tree {
             return Ok(granted_at);
         }
         self.ease(&lease.path, &sent, &kept, now);
+        self.touch(lease.path.scopes(), now);
         if self.outage.is_some() {
             return Ok(granted_at);
         }
@@ -248,6 +284,7 @@ impl Tree {
 
     /// What is done without the server is made up for in one, later.
     fn ended(&mut self, ending: Ending, now: Time) {
+        self.touch(ending.path.scopes(), now);
         self.ease(&ending.path, &ending.sent, &ending.kept, now);
         if self.outage.is_none() {
             self.outbox.endings.push(ending);
