@@ -37,10 +37,10 @@ def test_a_pool_of_processes_stays_within_one_quota(kind, limiter, within_one_qu
 
 @pytest.mark.parametrize("kind", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("end", ["returns", "is terminated"])
-def test_a_process_that_ends_with_permits_gives_them_back_at_once(kind, end, limiter):
+def test_a_process_that_ends_with_permits_gives_them_back_at_once(kind, end, limiter, store):
     context = multiprocessing.get_context(kind)
     may_end = context.Event()
-    process = context.Process(target=work.hold, args=(3, may_end))
+    process = context.Process(target=work.hold, args=(3, may_end, store))
     process.start()
     until(lambda: limiter.status()["in_flight"] == 3, "it holds")
     if end == "returns":

@@ -28,8 +28,10 @@ def answer(number):
     return os.getpid()
 
 
-def hold(permits, may_end):
-    """Takes permits, and ends without giving them back."""
+def hold(permits, may_end, store):
+    """Takes permits in that store, and ends without giving them back."""
+    # What a server of forks was started with is older than this store.
+    os.environ["STORE"] = store
     limiter = the_keeper().limiter(SCOPE)
     leases = [limiter.try_acquire(requests=1) for _ in range(permits)]
     assert all(leases)
