@@ -238,6 +238,16 @@ impl<W> Queue<W> {
         true
     }
 
+    /// Puts all back that are out: nobody asks about them any more.
+    pub fn put_all_back(&mut self) {
+        let is_out = |slot: &&Slot<W>| slot.entry.as_ref().is_some_and(|entry| entry.is_out);
+        let out = (0..).zip(&self.slots).filter(|(_, slot)| is_out(slot));
+        let out: Vec<Ticket> = out.map(|(slot, of)| Ticket { slot, generation: of.generation }).collect();
+        for ticket in out {
+            self.put_back(ticket);
+        }
+    }
+
     /// Takes out everybody.
     pub fn clear(&mut self) -> Vec<W> {
         let tickets: Vec<Ticket> = (0..)

@@ -3,6 +3,7 @@
 //! It waits for the network without the interpreter, and takes it only to hand answers out. It does not survive a fork; the child's first
 //! caller starts another.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
@@ -20,6 +21,8 @@ use crate::store::{Remote, Store};
 
 /// So many are asked about with one round trip.
 const MOST: usize = 64;
+/// How long it rests after it has failed.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 /// It looks around after so long though nothing is to be done.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
@@ -119,7 +122,18 @@ pub(super) fn stop_all(py: Python<'_>) {
 }
 
 fn tend(hub: &Weak<Hub>, store: &dyn Store, is_stopped: &AtomicBool) {
-    serve(hub, is_stopped);
+    // An agent that fails must not leave those hanging whom it was asking about; the panic itself was said on stderr.
+    while panic::catch_unwind(AssertUnwindSafe(|| serve(hub, is_stopped))).is_err() {
+        if let Some(hub) = hub.upgrade()
+            && let Engine::Limiter(limiter) = &hub.engine
+            && let Some(remote) = hub.remote()
+        {
+            let inside = remote.enter();
+            limiter.ask_again();
+            drop(inside);
+            remote.bell().wait(AFTER_A_PANIC);
+        }
+    }
     if let Some(remote) = store.remote() {
         // What cannot be given back now comes back when this process is missed.
         remote.bye().ok();

@@ -98,6 +98,11 @@ impl<W> Limiter<W> {
         asked
     }
 
+    /// Whoever was being asked about waits again: the one who asked is gone.
+    pub fn ask_again(&self) {
+        self.queue.lock().put_all_back();
+    }
+
     /// Whether anybody waits whom nobody holds up.
     #[must_use]
     pub fn has_open(&self) -> bool {

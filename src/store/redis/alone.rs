@@ -68,7 +68,9 @@ impl RedisStore {
     pub(super) fn hold_back(&self, asked: &[(Path, Amounts)], decisions: &mut [Option<Decision>]) {
         let _inside = Inside::enter();
         let (mut tree, now) = (self.tree.lock(), self.clock.now());
-        asked.iter().for_each(|(path, _)| tree.touch(path.scopes(), now));
+        for (path, _) in asked {
+            tree.touch(path.scopes(), now);
+        }
         tree.easing.take_if(|easing| easing.is_over(now));
         let Some(easing) = &tree.easing else { return };
         for ((path, amounts), decision) in asked.iter().zip(decisions) {

@@ -64,7 +64,7 @@ impl RedisStore {
             self.ask_plainly(ties, asked, decisions)?;
             let has_told = {
                 let _inside = Inside::enter();
-                self.tree.lock().outbox.is_empty()
+                self.tree.lock().has_told()
             };
             if has_told && decisions.iter().all(Option::is_some) {
                 break;

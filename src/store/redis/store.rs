@@ -255,7 +255,8 @@ impl Remote for RedisStore {
 
     fn due_at(&self) -> Time {
         let _inside = Inside::enter();
-        self.tree.lock().pulse_at
+        let tree = self.tree.lock();
+        if tree.has_told() { tree.pulse_at } else { self.clock.now() }
     }
 
     fn bell(&self) -> Arc<Bell> {

@@ -19,6 +19,8 @@ use crate::store::outage::{Held, MakeUp};
 const PULSE: Duration = Duration::from_millis(2_500);
 /// So many ended calls go in one script call, lest it hold up the server.
 const MOST_ENDINGS: usize = 128;
+/// So many scopes are spoken for, or decided about here, in one script call.
+const MOST_SCOPES: usize = 128;
 
 /// A cap is spoken for until so long after its last use: what it was told last is then right, and thousands of idle ones do not hold up the
 /// server.
@@ -51,10 +53,12 @@ impl Tree {
         self.end_silent(now);
         if now >= self.pulse_at {
             self.pulse_at = now + PULSE;
-            let used = self.used(now);
-            if !used.is_empty() {
-                ops.push(self.pulse(keys, &used));
-            }
+            self.unspoken = self.used(now);
+        }
+        let some = self.unspoken.len().min(MOST_SCOPES);
+        let spoken: Vec<ScopeId> = self.unspoken.drain(..some).collect();
+        if !spoken.is_empty() {
+            ops.push(self.pulse(keys, &spoken));
         }
         let left = std::mem::take(&mut self.outbox.left);
         if !left.is_empty() {
@@ -148,7 +152,7 @@ impl Tree {
         let is_cold = |(id, row): &(ScopeId, &Option<Row>)| {
             row.as_ref().is_some_and(|row| !row.is_agreed || self.outbox.cold.contains_key(id))
         };
-        rows.filter(is_cold).map(|(id, _)| id).collect()
+        rows.filter(is_cold).map(|(id, _)| id).take(MOST_SCOPES).collect()
     }
 
     /// The state of a scope after what is to be decided of it, and how much that was; None if it has to be read first.

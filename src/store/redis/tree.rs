@@ -113,6 +113,8 @@ pub(super) struct Tree {
     /// The scopes in whose lines this process stands.
     pub(super) places: HashSet<ScopeId>,
     pub(super) pulse_at: Time,
+    /// Scopes in which it is still to be said that this process is there.
+    pub(super) unspoken: Vec<ScopeId>,
     /// While the server is lost.
     pub(super) outage: Option<Outage>,
     /// For a moment after it is back.
@@ -122,7 +124,16 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(book: Book) -> Self {
         let (rows, outbox, places) = (Vec::new(), Outbox::default(), HashSet::new());
-        Self { book, rows, outbox, places, pulse_at: Time::ZERO, outage: None, easing: None }
+        Self {
+            book,
+            rows,
+            outbox,
+            places,
+            pulse_at: Time::ZERO,
+            unspoken: Vec::new(),
+            outage: None,
+            easing: None,
+        }
     }
 
     pub(super) fn register(&mut self, name: &str, quota: &Quota, is_cap: bool, now: Time) -> ScopeId {
@@ -142,6 +153,11 @@ impl Tree {
             outage.add(&mut self.book, id, now);
         }
         id
+    }
+
+    /// Whether the server has been told everything.
+    pub(super) fn has_told(&self) -> bool {
+        self.outbox.is_empty() && self.unspoken.is_empty()
     }
 
     pub(super) fn row(&mut self, id: ScopeId) -> Option<&mut Row> {
@@ -203,6 +219,7 @@ impl Tree {
         (self.outbox, self.places) = (Outbox::default(), HashSet::new());
         self.distrust();
         self.pulse_at = Time::ZERO;
+        self.unspoken.clear();
     }
 
     /// What is known of the server may be outdated.
