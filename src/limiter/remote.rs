@@ -4,7 +4,7 @@
 use super::{Admission, Lease, Limiter, Poll, Request, call_of};
 use crate::error::{Error, Result};
 use crate::pace::Setback;
-use crate::queue::{Call, TenantId, Ticket};
+use crate::queue::{Call, Loan, Ticket};
 use crate::quota::Amounts;
 use crate::store::{Decision, Remote};
 
@@ -13,7 +13,7 @@ use crate::store::{Decision, Remote};
 pub struct Asked {
     ticket: Ticket,
     call: Call,
-    charged: Option<TenantId>,
+    charged: Option<Loan>,
 }
 
 impl Asked {
@@ -94,7 +94,10 @@ impl<W> Limiter<W> {
         for (asked, answer) in answers {
             let Asked { ticket, call, charged } = asked;
             let outcome = match answer {
-                Ok(Decision::Granted(id)) => Ok(Lease { id, tenant: charged, amounts: call.amounts }),
+                Ok(Decision::Granted(id)) => {
+                    let tenant = charged.map(|loan| queue.start(loan));
+                    Ok(Lease { id, tenant, amounts: call.amounts })
+                }
                 Ok(Decision::Wait(reason)) => match self.refuse_if_late(&call, &reason, self.store.now()) {
                     Ok(()) => {
                         uncharge(&mut queue, &asked);
@@ -128,7 +131,7 @@ impl<W> Limiter<W> {
 }
 
 fn uncharge<W>(queue: &mut crate::queue::Queue<W>, asked: &Asked) {
-    if let Some(tenant) = asked.charged {
-        queue.correct(tenant, &asked.call.amounts, &Amounts::default());
+    if let Some(loan) = asked.charged {
+        queue.correct(loan.tenant, &asked.call.amounts, &Amounts::default());
     }
 }

@@ -83,6 +83,25 @@ fn a_flood_of_one_tenant_does_not_hold_the_others_up() {
 }
 
 #[test]
+fn a_tenant_that_comes_while_another_floods_is_level_with_whom_was_served_and_not_with_whom_was_asked_about()
+{
+    for (world, model) in World::both_with(&quota(0, 60_000, 0)) {
+        world.lease(&model, tokens(60_000));
+        for who in 0..1_000 {
+            world.queue(&of("flood", &model, tokens(1_000)), who);
+        }
+        assert!(world.started().is_empty());
+        world.queue(&of("light", &model, tokens(1_000)), 5_000);
+        let mut served = Vec::new();
+        for _ in 0..3 {
+            world.advance(1.0);
+            served.extend(world.started());
+        }
+        assert!(served.contains(&5_000), "served first: {served:?}");
+    }
+}
+
+#[test]
 fn tenants_share_by_their_weights() {
     for (world, model) in World::both_with(&quota(0, 60_000, 0)) {
         world.limiter.set_weight("gold", 3.0);
