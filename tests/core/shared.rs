@@ -24,8 +24,11 @@ fn store_in(path: &FilePath, clock: &Arc<ManualClock>) -> SqliteStore {
     store_with(path, Policy::Share, clock)
 }
 
-/// Two processes on each kind of shared state, and what each calls its path.
-fn two_processes(quota: &Quota) -> Vec<(Common, [Arc<dyn Store>; 2], [Path; 2])> {
+/// Two processes on a state, and what each calls its path.
+type Pair = (Common, [Arc<dyn Store>; 2], [Path; 2]);
+
+/// A pair on each kind of shared state.
+fn two_processes(quota: &Quota) -> Vec<Pair> {
     let all = Common::shared().into_iter().map(|common| {
         let stores = [(); 2].map(|()| common.process(LEASE_TTL));
         let paths = stores.each_ref().map(|store| Path::of(store.configure("a", quota).unwrap()));
@@ -302,13 +305,11 @@ fn decides_as_memory_does(common: &Common, lease_ttl: Duration, steps: u32) {
     }
 }
 
-/// What a store says of the outermost scope, in times from now.
-fn facts(store: &dyn Store, path: &Path) -> (u32, Option<Duration>, Vec<(Limit, i64, Duration, Source)>) {
-    let status = store.status(path.scopes()[0]).unwrap();
-    let now = store.now();
-    let limits = status.limits.iter();
-    let limits = limits.map(|limit| (limit.limit, limit.remaining, limit.full_at.since(now), limit.source));
-    (status.in_flight, status.paused_until.map(|until| until.since(now)), limits.collect())
+/// What a store says of the outermost scope: permits held, what is left of each limit, and in what time it is full.
+fn facts(store: &dyn Store, path: &Path) -> (u32, Vec<(i64, Duration)>) {
+    let (status, now) = (store.status(path.scopes()[0]).unwrap(), store.now());
+    let limits = status.limits.iter().map(|limit| (limit.remaining, limit.full_at.since(now)));
+    (status.in_flight, limits.collect())
 }
 
 #[test]
@@ -322,6 +323,9 @@ fn six_processes_that_come_wait_and_die_never_have_more_than_one_quota() {
     }
 }
 
+/// A process and what it holds.
+type Process = (Arc<dyn Store>, Vec<(LeaseId, Amounts)>);
+
 /// What was granted to six processes that ask, settle, wait and are killed as numbers from a seed have it.
 fn six_processes(common: &Common, seed: u64, limit: Limit) -> Vec<(Time, u64)> {
     let quota = Quota::new(vec![limit], Some(4)).unwrap();
@@ -330,8 +334,7 @@ fn six_processes(common: &Common, seed: u64, limit: Limit) -> Vec<(Time, u64)> {
         store.configure("a", &quota).unwrap();
         store
     };
-    let mut processes: Vec<(Arc<dyn Store>, Vec<(LeaseId, Amounts)>)> =
-        (0..6).map(|_| (start(), Vec::new())).collect();
+    let mut processes: Vec<Process> = (0..6).map(|_| (start(), Vec::new())).collect();
     let (mut dice, mut charges) = (seed | 1, Vec::new());
     let mut roll = |most: u64| {
         dice ^= dice << 13;
