@@ -9,6 +9,7 @@ use ratekeeper::limiter::{Admission, Lease, Limiter, Poll, Request, Status};
 use ratekeeper::queue::{ClassId, Ticket};
 use ratekeeper::quota::{Amounts, Dimension, Limit, Quota};
 use ratekeeper::scope::{Path, ScopeId};
+use ratekeeper::store::Store;
 
 use crate::stores::Common;
 
@@ -36,6 +37,7 @@ pub(crate) struct Place {
 pub(crate) struct World {
     pub clock: Arc<ManualClock>,
     pub limiter: Limiter<u32>,
+    store: Arc<dyn Store>,
     /// Kept for as long as the limiter asks it.
     _common: Common,
 }
@@ -51,8 +53,13 @@ impl World {
     }
 
     fn on(common: Common) -> Self {
-        let limiter = Limiter::new(common.process(LEASE_TTL));
-        Self { clock: common.clock.clone(), limiter, _common: common }
+        let store = common.process(LEASE_TTL);
+        Self { clock: common.clock.clone(), limiter: Limiter::new(store.clone()), store, _common: common }
+    }
+
+    /// Whether a server did not answer in time, on a machine too busy for it.
+    pub(crate) fn has_lost_its_store(&self) -> bool {
+        self.store.condition().is_some_and(|condition| condition.losses > 0)
     }
 
     /// Where both kinds of limiters have to do alike.
