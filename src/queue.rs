@@ -40,6 +40,15 @@ pub struct Ticket {
     generation: u32,
 }
 
+/// What a tenant was charged in advance for a call that is asked about elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loan {
+    /// Whose call it is.
+    pub tenant: TenantId,
+    /// Where the tenant stood before it.
+    start: u64,
+}
+
 /// A call that waits or is about to.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
@@ -219,12 +228,25 @@ impl<W> Queue<W> {
 
     /// Takes a call out of its line for as long as it is asked about elsewhere, and charges its tenant as if it started, so that the next
     /// in turn is the right one. It keeps its ticket. Returns whom it was charged to.
-    pub fn lend(&mut self, ticket: Ticket) -> Option<TenantId> {
+    pub fn lend(&mut self, ticket: Ticket) -> Option<Loan> {
         let entry = self.slots[ticket.slot as usize].entry.as_mut()?;
         let (call, rank) = (entry.call, entry.rank);
         entry.is_out = true;
         self.classes[call.class.0].remove(&call, self.tenants.served(call.tenant), rank);
-        self.charge(call.tenant, &call.amounts)
+        if !self.has_tenants() {
+            return None;
+        }
+        let lent = self.tenants.lend(call.tenant, &call.amounts);
+        if let Some((_, Some((before, after)))) = lent {
+            self.reorder(call.tenant, before, after);
+        }
+        Some(Loan { tenant: call.tenant, start: lent.map_or(0, |(start, _)| start) })
+    }
+
+    /// A call that was lent starts: who comes to the queue from now on is level with its tenant.
+    pub fn start(&mut self, loan: Loan) -> TenantId {
+        self.tenants.start(loan.start);
+        loan.tenant
     }
 
     /// Puts a call back that has to wait on; false if it waits no longer.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Admission, Lease, Limiter, Poll, Request, call_of};
 use crate::error::{Error, Result};
 use crate::pace::Setback;
-use crate::queue::{Call, TenantId, Ticket};
+use crate::queue::{Call, Loan, Ticket};
 use crate::quota::Amounts;
 use crate::store::{Decision, Inside, Remote, Store};
 
@@ -15,7 +15,7 @@ use crate::store::{Decision, Inside, Remote, Store};
 pub struct Asked {
     ticket: Ticket,
     call: Call,
-    charged: Option<TenantId>,
+    charged: Option<Loan>,
 }
 
 impl Asked {
@@ -117,7 +117,10 @@ impl<W> Limiter<W> {
         for (asked, answer) in answers {
             let Asked { ticket, call, charged } = asked;
             let outcome = match answer {
-                Ok(Decision::Granted(id)) => Ok(Lease { id, tenant: charged, amounts: call.amounts }),
+                Ok(Decision::Granted(id)) => {
+                    let tenant = charged.map(|loan| queue.start(loan));
+                    Ok(Lease { id, tenant, amounts: call.amounts })
+                }
                 Ok(Decision::Wait(reason)) => match self.refuse_if_late(&call, &reason, self.store.now()) {
                     Ok(()) => {
                         uncharge(&mut queue, &asked);
@@ -151,7 +154,7 @@ impl<W> Limiter<W> {
 }
 
 fn uncharge<W>(queue: &mut crate::queue::Queue<W>, asked: &Asked) {
-    if let Some(tenant) = asked.charged {
-        queue.correct(tenant, &asked.call.amounts, &Amounts::default());
+    if let Some(loan) = asked.charged {
+        queue.correct(loan.tenant, &asked.call.amounts, &Amounts::default());
     }
 }

@@ -10,7 +10,7 @@ use ratekeeper::scope::Path;
 use ratekeeper::store::{Condition, Decision, LeaseId, Policy, SqliteStore, Store};
 use rusqlite::Connection;
 
-use crate::shared::{new_file, store_with};
+use crate::stores::{new_file, store_with};
 use crate::world::{quota, tokens};
 
 /// Processes that use one file.

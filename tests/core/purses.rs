@@ -11,7 +11,7 @@ use ratekeeper::store::purses::{Answer, Asked, Claimed, PLACE_KEPT, Purses};
 use ratekeeper::store::retries::Retries;
 use ratekeeper::store::{Policy, SqlitePurses};
 
-use crate::shared::new_file;
+use crate::stores::new_file;
 
 const DAY: f64 = 86_400.0;
 /// A day of which nobody thinks that it is over for long.

@@ -81,7 +81,7 @@ impl RedisStore {
 
 impl Tree {
     /// The server is lost. What it was not told yet is in the shares.
-    fn begin_outage(&mut self, policy: Policy, now: Time) {
+    pub(super) fn begin_outage(&mut self, policy: Policy, now: Time) {
         if self.outage.is_some() {
             return;
         }
@@ -97,12 +97,12 @@ impl Tree {
         self.outage = Some(Outage::begin(&mut self.book, policy, processes, now));
     }
 
-    fn reserve_alone(&mut self, path: &Path, amounts: &Amounts, now: Time) -> Option<Decision> {
+    pub(super) fn reserve_alone(&mut self, path: &Path, amounts: &Amounts, now: Time) -> Option<Decision> {
         self.outage.as_ref()?.reserve(&mut self.book, path, amounts, now)
     }
 
     /// The server is there again: what was done meanwhile goes into the scopes as it has them.
-    fn end_outage(&mut self, now: Time) {
+    pub(super) fn end_outage(&mut self, now: Time) {
         let Some(outage) = self.outage.take() else { return };
         for make_up in outage.make_ups(&self.book, now) {
             self.outbox.cold.entry(make_up.scope).or_default().push(Cold::MakeUp(make_up));

@@ -34,9 +34,7 @@ impl ServerClock {
     /// The server said at `server` what we asked at `asked`: then now is no earlier than that, and no later than if the answer had taken
     /// all the time.
     pub(super) fn heard(&self, server: Time, asked: Time) {
-        let now = SystemClock.now();
-        let (earliest, latest) = (signed(server) - signed(now), signed(server) - signed(asked));
-        let ahead = self.ahead.load(Ordering::Relaxed).clamp(earliest, latest);
+        let ahead = closer(self.ahead.load(Ordering::Relaxed), server, asked, SystemClock.now());
         self.ahead.store(ahead, Ordering::Relaxed);
     }
 
@@ -54,6 +52,12 @@ impl ServerClock {
         let now = u64::try_from(now).unwrap_or_default();
         Time::from_nanos(self.told.fetch_max(now, Ordering::Relaxed).max(now))
     }
+}
+
+/// What the server's clock is ahead of ours, after it has said `server` to what we have asked at `asked` and heard at `now`.
+pub(super) fn closer(ahead: i64, server: Time, asked: Time, now: Time) -> i64 {
+    let (earliest, latest) = (signed(server) - signed(now), signed(server) - signed(asked));
+    ahead.clamp(earliest, latest)
 }
 
 fn signed(time: Time) -> i64 {

@@ -1,11 +1,13 @@
-//! A Redis server of a test's own, and batches sent to it.
+//! Batches sent to a Redis server of a test's own.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+#[path = "../../../tests/core/server.rs"]
+mod process;
+
 use std::time::Duration;
 
 use redis::{Client, Cmd, Connection};
+
+pub(super) use process::Server;
 
 use super::state::State;
 use super::step::{Op, Outcome, Reply, argument, reply, script};
@@ -17,50 +19,21 @@ pub(super) const PRESENCE: Duration = Duration::from_secs(10);
 /// The key of the clock.
 pub(super) const CLOCK: &str = "{t}clock";
 
-/// A server that stops when it is dropped.
-pub(super) struct Server {
-    process: Child,
-    folder: PathBuf,
-}
-
 impl Server {
-    pub(super) fn start() -> Self {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("ratekeeper-redis-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-            .arg(folder.join("socket"))
-            .current_dir(&folder)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("no redis-server on this machine: run `make redis`, which gets one for the tests");
-        Self { process, folder }
-    }
-
-    /// A connection, once the server is up.
-    #[allow(clippy::disallowed_methods, reason = "a server takes its time to start")]
+    /// A connection, over which the script can be run.
     pub(super) fn connect(&self) -> Connection {
-        let url = format!("redis+unix://{}", self.folder.join("socket").display());
-        let client = Client::open(url).unwrap();
-        for _ in 0..500 {
-            if let Ok(mut connection) = client.get_connection() {
-                script().load(&mut connection).unwrap();
-                return connection;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("redis-server has not started within ten seconds");
+        let mut connection = Client::open(self.url()).unwrap().get_connection().unwrap();
+        script().load(&mut connection).unwrap();
+        connection
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        std::fs::remove_dir_all(&self.folder).unwrap();
-    }
+/// The command by which a process takes steps at a time of the server's clock.
+pub(super) fn call(process: &str, keys: &[String], now: Time, ops: &[Op]) -> Cmd {
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(script().get_hash()).arg(1 + keys.len()).arg(CLOCK).arg(keys);
+    call.arg(argument(process, PRESENCE, ops)).arg(now.nanos() / 1_000);
+    call
 }
 
 /// Scopes on a server, as one process uses them.
@@ -78,10 +51,7 @@ impl<'a> Scopes<'a> {
 
     /// The command that takes steps at a time of the server's clock.
     pub(super) fn call(&self, now: Time, ops: &[Op]) -> Cmd {
-        let mut call = redis::cmd("EVALSHA");
-        call.arg(script().get_hash()).arg(1 + self.keys.len()).arg(CLOCK).arg(&self.keys);
-        call.arg(argument(self.process, PRESENCE, ops)).arg(now.nanos() / 1_000);
-        call
+        call(self.process, &self.keys, now, ops)
     }
 
     /// Takes steps.

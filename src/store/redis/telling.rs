@@ -179,13 +179,25 @@ impl Tree {
                     }
                 }
                 Cold::MakeUp(make_up) => {
-                    let Held { permits, amounts } = make_up.held;
-                    state.pulse(step, permits, &amounts);
-                    state.scope.make_up(&MakeUp { before: make_up.held, ..make_up.clone() }, step.now);
+                    // Calls may have started and ended since it was made.
+                    let held = self.held_there(id);
+                    state.pulse(step, held.permits, &held.amounts);
+                    state.scope.make_up(&MakeUp { before: held, held, ..make_up.clone() }, step.now);
                 }
             }
         }
         Some((state, cold.len()))
+    }
+
+    /// What this process holds of a scope for all that the server is told, which hears of the ends of calls later.
+    fn held_there(&self, id: ScopeId) -> Held {
+        let plain = self.outbox.endings.iter().filter(|ending| ending.path.scopes().contains(&id));
+        let cold = self.outbox.cold.get(&id).into_iter().flatten().filter_map(|cold| match cold {
+            Cold::End { sent, .. } => Some(sent),
+            Cold::Learn { .. } | Cold::MakeUp(_) => None,
+        });
+        let untold = plain.map(|ending| &ending.sent).chain(cold);
+        untold.fold(self.book.held(id), |held, sent| held.plus(&sent.amounts))
     }
 
     pub(super) fn seen_state(&self, id: ScopeId) -> Option<State> {
