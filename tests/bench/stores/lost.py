@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,8 @@ def hold(store: str, name: str) -> Callable[[], None]:
 
 def call_on(store: str, url: str, rate: int, seconds: float) -> Callable[[], dict[str, Any]]:
     """Calls as fast as the quota allows, for so long: when each was answered, and how many failed."""
+    # That the store is lost is no news here.
+    logging.getLogger("ratekeeper").addHandler(logging.NullHandler())
     keeper = rk.Keeper(rk.Quota(rk.Limit("requests", rate, 1.0)), store=store)
 
     async def main() -> dict[str, Any]:
