@@ -30,6 +30,8 @@ mod script_tests;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod tree_tests;
+#[cfg(test)]
 mod twins;
 #[cfg(test)]
 mod wire_tests;

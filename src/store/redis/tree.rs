@@ -264,6 +264,8 @@ impl Tree {
     pub(super) fn take_over(&mut self, id: ScopeId, bytes: Vec<u8>) -> bool {
         let Some(row) = self.rows[id.0 as usize].as_mut() else { return true };
         let Some(state) = wire::decode(row.name.clone(), &bytes) else { return false };
+        // Another process has said it already: to say it again would be to contend with all that use the scope.
+        row.is_agreed |= row.quota == state.quota;
         (row.members, row.seen) = (state.members, Seen::Value(bytes));
         self.book.put(id, state.scope);
         true
