@@ -216,10 +216,17 @@ fn with_request<T>(
         unreachable!("only limiters take requests")
     };
     let tenant = tenant.as_deref().unwrap_or("");
-    let path = scopes.path_of(limiter, tenant)?;
+    let capped;
+    let path = match scopes.fixed_path(tenant) {
+        Some(path) => path,
+        None => {
+            capped = scopes.path_of(limiter, tenant)?;
+            &capped
+        }
+    };
     act(&Request {
         class: scopes.class,
-        path: &path,
+        path,
         tenant,
         priority: *priority,
         amounts: *amounts,
