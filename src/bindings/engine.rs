@@ -217,12 +217,11 @@ fn with_request<T>(
     };
     let tenant = tenant.as_deref().unwrap_or("");
     let capped;
-    let path = match scopes.fixed_path(tenant) {
-        Some(path) => path,
-        None => {
-            capped = scopes.path_of(limiter, tenant)?;
-            &capped
-        }
+    let path = if let Some(path) = scopes.fixed_path(tenant) {
+        path
+    } else {
+        capped = scopes.path_of(limiter, tenant)?;
+        &capped
     };
     act(&Request {
         class: scopes.class,

@@ -13,7 +13,7 @@ fn permits(count: u32) -> Quota {
 
 #[test]
 fn what_another_process_has_configured_alike_is_not_configured_again() {
-    let mut tree = Tree::new(Book::new(Duration::from_secs(600)));
+    let mut tree = Tree::new(Book::new(Duration::from_mins(10)));
     let id = tree.register("shared", &permits(3), false, Time::ZERO);
     assert_eq!(tree.cold_scopes(), [id]);
     let theirs = tree.first_state(id).unwrap().encode();
@@ -23,7 +23,7 @@ fn what_another_process_has_configured_alike_is_not_configured_again() {
 
 #[test]
 fn what_another_process_has_configured_otherwise_is_configured_anew() {
-    let mut tree = Tree::new(Book::new(Duration::from_secs(600)));
+    let mut tree = Tree::new(Book::new(Duration::from_mins(10)));
     let id = tree.register("shared", &permits(3), false, Time::ZERO);
     let theirs = tree.first_state(id).unwrap().encode();
     tree.configure(id, &permits(4), Time::ZERO);
