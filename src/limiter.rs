@@ -47,6 +47,8 @@ pub use status::{Head, Status};
 /// ```
 pub struct Limiter<W> {
     store: Arc<dyn Store>,
+    /// Whether the store is a round trip away, which never changes.
+    is_remote: bool,
     queue: Mutex<Queue<W>>,
     /// Whether settling has to look at the queue.
     is_watched: AtomicBool,
@@ -56,7 +58,8 @@ impl<W> Limiter<W> {
     /// A limiter on that store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, queue: Mutex::new(Queue::default()), is_watched: AtomicBool::new(false) }
+        let is_remote = store.remote().is_some();
+        Self { store, is_remote, queue: Mutex::new(Queue::default()), is_watched: AtomicBool::new(false) }
     }
 
     /// The store's time.
@@ -113,7 +116,7 @@ impl<W> Limiter<W> {
     /// # Errors
     /// [`Error::NeverFits`] at once for a call too large, [`Error::QuotaExceeded`] for one that cannot start before its deadline.
     pub fn acquire(&self, request: &Request<'_>, waiter: impl FnOnce() -> W) -> Result<Admission> {
-        if self.remote().is_some() {
+        if self.is_remote {
             return self.enqueue(request, waiter);
         }
         if let Some(lease) = self.start_alone(request)? {
@@ -143,7 +146,7 @@ impl<W> Limiter<W> {
     /// # Errors
     /// [`Error::NeverFits`], or [`Error::QuotaExceeded`] if it would have to wait.
     pub fn try_acquire(&self, request: &Request<'_>) -> Result<Lease> {
-        if self.remote().is_some() {
+        if self.is_remote {
             return self.try_remotely(request);
         }
         let mut queue = self.queue.lock();

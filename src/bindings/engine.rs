@@ -216,13 +216,17 @@ fn with_request<T>(
         unreachable!("only limiters take requests")
     };
     let tenant = tenant.as_deref().unwrap_or("");
-    let path = {
+    let capped;
+    let path = if let Some(path) = scopes.fixed_path(tenant) {
+        path
+    } else {
         let _inside = limiter.inside();
-        scopes.path_of(limiter, tenant)?
+        capped = scopes.path_of(limiter, tenant)?;
+        &capped
     };
     act(&Request {
         class: scopes.class,
-        path: &path,
+        path,
         tenant,
         priority: *priority,
         amounts: *amounts,

@@ -281,6 +281,7 @@ impl Book {
         path.scopes().iter().filter_map(|id| Some((id, self.scopes[id.0 as usize].as_deref()?)))
     }
 
+    #[inline]
     pub(super) fn has_room(&self, path: &Path, amounts: &Amounts, now: Time) -> bool {
         self.along(path).all(|(_, scope)| scope.has_room(amounts, now))
     }
@@ -289,6 +290,7 @@ impl Book {
         self.along(path).find(|(_, scope)| !scope.has_permit()).map(|(id, _)| *id)
     }
 
+    #[inline]
     pub(super) fn grant(&mut self, path: &Path, amounts: &Amounts, now: Time) -> LeaseId {
         for id in path.scopes() {
             if let Some(scope) = self.scope_mut(*id) {
@@ -299,6 +301,7 @@ impl Book {
     }
 
     /// A lease on what its scopes have given already.
+    #[inline]
     pub(super) fn lease_out(&mut self, path: &Path, amounts: &Amounts, now: Time) -> LeaseId {
         let expires_at = now + self.lease_ttl;
         self.next_expiry = self.next_expiry.min(expires_at);

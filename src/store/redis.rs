@@ -32,6 +32,8 @@ mod server;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod tree_tests;
+#[cfg(test)]
 mod twins;
 #[cfg(test)]
 mod wire_tests;

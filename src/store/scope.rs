@@ -114,6 +114,7 @@ impl Scope {
         }
     }
 
+    #[inline]
     pub(super) fn has_room(&self, amounts: &Amounts, now: Time) -> bool {
         self.has_permit()
             && !self.pause.is_on(now)
@@ -168,6 +169,7 @@ impl Scope {
         })
     }
 
+    #[inline]
     pub(super) fn grant(&mut self, amounts: &Amounts, now: Time) {
         self.permits.take();
         for meter in &mut self.meters {
