@@ -66,10 +66,13 @@ impl Hub {
     /// Asks the engine for what can be had at once.
     pub(super) fn try_start(&self, py: Python<'_>, ask: &Ask) -> Result<Grant> {
         self.prepare(py);
-        match self.remote() {
-            Some(_) => py.detach(|| self.engine.try_start(ask)),
-            None => self.engine.try_start(ask),
+        let Some(agent) = &self.agent else { return self.engine.try_start(ask) };
+        let started = py.detach(|| self.engine.try_start(ask));
+        if started.is_ok() {
+            // Somebody has to say from now on that this process is there, and what it gives back.
+            agent.kick(self);
         }
+        started
     }
 
     /// Lets everybody start who can, and sets the timers.

@@ -3,64 +3,21 @@
 import asyncio
 import os
 import signal
-import socket
-import subprocess
 import time
 
 import pytest
 
 import ratekeeper as rk
-from ratekeeper._core import Hold, check_store
+from ratekeeper._core import Hold
 from ratekeeper.budgets import claim
 from ratekeeper.budgets.claim import Outlay
 
 CALL = Outlay(0, 0, 1)
 
 
-def is_built():
-    """Whether this build reaches Redis."""
-    try:
-        check_store("redis://127.0.0.1:1")
-    except rk.ConfigError:
-        return False
-    except rk.StoreError:
-        return True
-
-
-pytestmark = pytest.mark.skipif(not is_built(), reason="this build does not reach Redis")
-
-
-def answers(port):
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
-def server(tmp_path):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    command = [
-        "redis-server",
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        str(tmp_path),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    process.url = f"redis://127.0.0.1:{port}"
-    deadline = time.monotonic() + 10
-    while not answers(port):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    yield process
-    process.send_signal(signal.SIGCONT)
-    process.kill()
-    process.wait()
+def server(servers):
+    return servers.server()
 
 
 def budget_in(server, **settings):
@@ -137,11 +94,11 @@ def test_no_event_loop_stands_still_while_the_server_does(server):
 
     async def run():
         ticking = asyncio.create_task(tick())
-        server.send_signal(signal.SIGSTOP)
+        server.suspend()
         going = [asyncio.create_task(claim.aclaim(purses, CALL, None)) for _ in range(3)]
         claim.settle(held, purses, 0, 0, 1)
         await asyncio.sleep(0.4)
-        server.send_signal(signal.SIGCONT)
+        server.resume()
         await asyncio.gather(*going)
         ticking.cancel()
 
@@ -152,10 +109,10 @@ def test_no_event_loop_stands_still_while_the_server_does(server):
 def test_calls_go_on_with_a_share_while_the_server_is_away_and_it_is_made_up(server):
     budget, purses = budget_in(server, calls=10)
     claim.claim(purses, CALL, None).settle(0, 0, 1)
-    server.send_signal(signal.SIGSTOP)
+    server.suspend()
     for _ in range(3):
         claim.claim(purses, CALL, None).settle(0, 0, 1)
-    server.send_signal(signal.SIGCONT)
+    server.resume()
     began = time.monotonic()
     claim.claim(purses, CALL, None).settle(0, 0, 1)
     assert time.monotonic() - began < 10

@@ -209,14 +209,9 @@ impl Store for RedisStore {
     }
 
     fn status(&self, scope: ScopeId) -> Result<ScopeStatus> {
-        let looked = self.look(scope);
+        self.look(scope);
         let _inside = Inside::enter();
-        let tree = self.tree.lock();
-        // While the server is lost this process's share stands for the scope.
-        if tree.outage.is_none() {
-            looked?;
-        }
-        Ok(tree.book.status(scope, self.clock.now()))
+        Ok(self.tree.lock().book.status(scope, self.clock.now()))
     }
 
     fn condition(&self) -> Option<Condition> {
@@ -249,6 +244,7 @@ impl Remote for RedisStore {
     }
 
     fn bell(&self) -> Arc<Bell> {
+        let _inside = Inside::enter();
         self.ties.lock().bell.clone()
     }
 
