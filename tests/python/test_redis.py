@@ -32,6 +32,14 @@ def store(standing_server):
     return standing_server.url
 
 
+@pytest.fixture
+def long_store(standing_server):
+    """For what takes its time: both kinds of servers only where there is time."""
+    if standing_server.kind != "redis" and not IS_LONG:
+        pytest.skip("takes long (RATEKEEPER_LONG_TESTS)")
+    return standing_server.url
+
+
 def in_flight(limiter):
     return limiter.status()["in_flight"]
 
@@ -112,8 +120,7 @@ def test_who_waits_is_woken_as_soon_as_another_process_gives_back(store):
     assert code_of(child) == 0
     waits = sorted(wait for wait in struct.unpack(f"{2 * turns}d", late) if wait)
     print(
-        f"woken after {statistics.median(waits) * 1e3:.1f} ms, {len(waits)} times",
-        [round(w * 1e3) for w in waits[-8:]],
+        f"woken after {statistics.median(waits) * 1e3:.1f} ms, {len(waits)} times, at most {waits[-1] * 1e3:.0f} ms"
     )
     assert len(waits) > turns
     assert statistics.median(waits) < 0.1
@@ -139,7 +146,9 @@ def test_a_wait_that_is_cancelled_leaves_nothing_behind(store):
     asyncio.run(run())
     assert in_flight(limiter) == 0
     leases = [limiter.try_acquire() for _ in range(3)]
-    assert leases[0] and leases[1] and leases[2] is None
+    assert leases[0]
+    assert leases[1]
+    assert leases[2] is None
 
 
 def test_threads_that_give_up_waiting_leave_nothing_behind(store, threads):
@@ -158,7 +167,8 @@ def test_threads_that_give_up_waiting_leave_nothing_behind(store, threads):
 
     for thread in [threads(call, place) for place in range(8)]:
         thread.join(60)
-    assert outcomes.count("went") and outcomes.count("gave up")
+    assert outcomes.count("went")
+    assert outcomes.count("gave up")
     assert in_flight(limiter) == 0
 
 
@@ -201,10 +211,10 @@ def test_a_decision_is_one_round_trip_and_under_load_many_share_one(standing_ser
     assert shared < 0.2 * 3_000
 
 
-def test_nothing_grows_with_limiters_that_are_made_and_dropped(store):
+def test_nothing_grows_with_limiters_that_are_made_and_dropped(long_store):
     def make(count):
         for number in range(count):
-            limiter = rk.RateLimiter(rk.Quota(rpm=1_000), name=f"short {number % 50}", store=store)
+            limiter = rk.RateLimiter(rk.Quota(rpm=1_000), name=f"short {number % 50}", store=long_store)
             limiter.acquire().wait().settle()
         del limiter
         gc.collect()
@@ -213,9 +223,9 @@ def test_nothing_grows_with_limiters_that_are_made_and_dropped(store):
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    make(200)
+    make(100)
     before, threads = memory(), native_threads(20)
-    make(1_000 if IS_LONG else 200)
+    make(1_000 if IS_LONG else 100)
     assert native_threads(threads) <= threads
     grown = memory() - before
     print(f"{grown / 1e6:.1f} MB more")
@@ -233,11 +243,11 @@ def native_threads(until):
 # --- processes that are killed, and forks -----------------------------------------------------------------
 
 
-def test_processes_killed_at_any_moment_leave_nothing_behind(store):
-    """Each is killed at a random moment, also between asking and hearing; then all permits come back, and every grant was booked."""
+def test_processes_killed_at_any_moment_leave_nothing_behind(long_store):
+    """Each is killed at a random moment; then all permits come back, and every grant was booked."""
     most, permits, kills = 100_000, 60, 100 if IS_LONG else 30
     quota = rk.Quota(rk.Limit("requests", most, timedelta(days=31)), concurrency=permits)
-    limiter = rk.RateLimiter(quota, store=store)
+    limiter = rk.RateLimiter(quota, store=long_store)
     counts, dice, running, held = mmap.mmap(-1, kills * 8), random.Random(1), [], 0
     for place in range(kills):
         running.append(forked(lambda place=place: churn(limiter, counts, place)))
@@ -324,7 +334,7 @@ def test_children_of_multiprocessing_of_each_kind_and_theirs_share(store, tmp_pa
     program.write_text(_FAMILY)
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
     command = [sys.executable, str(program), store]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (in_flight(limiter), remaining(limiter)) == (0, 94)
 

@@ -1,6 +1,6 @@
 """Redis servers that are lost, slow, cut off, emptied and full while they are in use: what becomes of calls, and of the quota.
 
-`RATEKEEPER_LONG_TESTS=1` has the server away for twenty seconds instead of four.
+`RATEKEEPER_LONG_TESTS=1` has the server away for twenty seconds instead of three.
 """
 
 import http.client
@@ -61,7 +61,7 @@ def granted(limiter, most=1_000):
 # --- under traffic ----------------------------------------------------------------------------------------
 
 PROCESSES, THREADS, PER_SECOND = 6, 3, 60
-BEFORE, AWAY, AFTER = (4.0, 20.0, 8.0) if IS_LONG else (2.0, 4.0, 6.0)
+BEFORE, AWAY, AFTER = (4.0, 20.0, 8.0) if IS_LONG else (1.5, 3.0, 5.0)
 
 
 class Traffic:
@@ -180,7 +180,7 @@ def test_open_grants_everything_and_closed_says_why_not(servers):
     until(lambda: all(state(limiter) == "lost" for limiter in kinds.values()))
     assert granted(kinds["open"], 20) == 20
     for act in (kinds["closed"].try_acquire, lambda: kinds["closed"].acquire().wait()):
-        with pytest.raises(rk.StoreError, match="nothing answers there|connection was closed"):
+        with pytest.raises(rk.StoreError, match=r"nothing answers there|connection was closed"):
             act()
     held.settle()
     server.start()
@@ -281,7 +281,8 @@ def test_a_server_that_forgets_everything_is_told_what_is_held_and_gives_no_seco
     assert limiter.status()["in_flight"] == 6
     assert remaining(limiter) == 100
     held = [limiter.try_acquire() for _ in range(3)]
-    assert held[1] and held[2] is None
+    assert held[1]
+    assert held[2] is None
     for lease in held[:2]:
         lease.settle()
     for _ in range(98):
@@ -298,7 +299,8 @@ def test_keys_that_are_evicted_are_made_again_from_what_is_known(servers):
     for key in keys:
         server.command("DEL", key)
         held.append(limiter.try_acquire())
-    assert all(held) and len(keys) == 2
+    assert all(held)
+    assert len(keys) == 2
     assert limiter.status()["in_flight"] == 5
     assert 93 <= remaining(limiter) <= 95
     assert limiter.status()["store"]["losses"] == 0
@@ -311,7 +313,7 @@ def test_memory_that_runs_out_fails_no_call_and_gives_each_process_its_share_onc
     limiter.try_acquire().settle()
     server.configure("maxmemory", "1kb")
     began, count = time.monotonic(), 0
-    while time.monotonic() < began + 5:  # it is tried again each second, and refuses
+    while time.monotonic() < began + 3:  # it is tried again each second, and refuses
         count += limiter.try_acquire() is not None
         time.sleep(0.005)
     assert 97 <= count <= 99
@@ -342,6 +344,7 @@ def test_a_password_that_changes_is_a_loss_until_it_is_changed_back(servers, cap
     assert "s3cret" not in caplog.text
 
 
+@pytest.mark.skipif(not IS_LONG, reason="takes long (RATEKEEPER_LONG_TESTS)")
 def test_a_process_that_is_stopped_for_long_has_lost_its_leases(servers):
     server = servers.server()
     limiter = rk.RateLimiter(rk.Quota(concurrency=1), store=server.url)

@@ -101,6 +101,7 @@ impl Standing {
             if matches!(known.state, State::New) {
                 known.health.begins(SystemClock.now());
             }
+            known.health.processes = known.health.processes.max(1);
             known.health.opened();
             known.state = State::Up;
             known.ring();
