@@ -246,6 +246,8 @@ impl<W> Limiter<W> {
     /// The store's.
     pub fn status(&self, scope: ScopeId) -> Result<Status> {
         let standing = self.store.status(scope)?;
+        let store = self.store.condition();
+        let _inside = self.store.remote().map(crate::store::Remote::enter);
         let queue = self.queue.lock();
         let head = queue.head(scope).map(|(tenant, blocked)| Head {
             tenant,
@@ -253,7 +255,7 @@ impl<W> Limiter<W> {
             dimension: blocked.dimension,
             ready_at: blocked.ready_at,
         });
-        let (store, now) = (self.store.condition(), self.store.now());
+        let now = self.store.now();
         Ok(Status { scope: standing, waiting: queue.waiting(scope), head, store, now })
     }
 

@@ -48,7 +48,9 @@ impl<W> Limiter<W> {
 
     /// Starts a call now or not at all, after one round trip.
     pub(super) fn try_remotely(&self, request: &Request<'_>) -> Result<Lease> {
+        let enter = || self.store.remote().map(Remote::enter);
         let call = {
+            let _inside = enter();
             let mut queue = self.queue.lock();
             let call = call_of(&mut queue, request);
             if let Some(obstacle) = queue.obstacle(&call.path) {
@@ -58,6 +60,7 @@ impl<W> Limiter<W> {
         };
         match self.store.reserve(&call.path, &call.amounts)? {
             Decision::Granted(id) => {
+                let _inside = enter();
                 let tenant = self.queue.lock().charge(call.tenant, &call.amounts);
                 Ok(Lease { id, tenant, amounts: call.amounts })
             }

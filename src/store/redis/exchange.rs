@@ -30,10 +30,7 @@ const MOST_TRIES: usize = 32;
 impl RedisStore {
     /// Tells what is to be told, and asks for all of these in their order; or decides alone, while the server is lost.
     pub(super) fn exchange(&self, asked: &[(Path, Amounts)]) -> Vec<Result<Decision>> {
-        let ties = {
-            let _inside = Inside::enter();
-            self.ties()
-        };
+        let ties = self.ties();
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut decisions: Vec<Option<Decision>> = vec![None; asked.len()];
         let failure = self.come_back(&ties).and_then(|()| {
@@ -128,10 +125,7 @@ impl RedisStore {
 
     /// Reads a scope, and says by the way that this process is there. While the server is lost this process's share is there to be seen.
     pub(super) fn look(&self, scope: ScopeId) {
-        let ties = {
-            let _inside = Inside::enter();
-            self.ties()
-        };
+        let ties = self.ties();
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let looked = self.come_back(&ties).and_then(|()| self.look_through(&ties, scope));
         self.count_processes(&ties);
@@ -178,10 +172,7 @@ impl RedisStore {
 
     /// Gives back all that this process holds.
     pub(super) fn bye(&self) -> Result<()> {
-        let ties = {
-            let _inside = Inside::enter();
-            self.ties()
-        };
+        let ties = self.ties();
         // What was used before a fork, and not since, is the parent's.
         if !ties.link.is_own() {
             return Ok(());

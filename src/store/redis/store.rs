@@ -95,7 +95,10 @@ impl RedisStore {
 
     /// What ties this process to the server, which from now on rings when it is this one's turn.
     pub(super) fn ties(&self) -> Arc<Ties> {
-        let ties = self.ties.lock().clone();
+        let ties = {
+            let _inside = Inside::enter();
+            self.ties.lock().clone()
+        };
         if let Some(root) = self.root.get() {
             ties.is_listening.get_or_init(|| {
                 ties.link.listen(format!("{root}clock:wake"), ties.process.clone(), &ties.bell);
@@ -215,7 +218,11 @@ impl Store for RedisStore {
     }
 
     fn condition(&self) -> Option<Condition> {
-        Some(self.ties.lock().link.condition())
+        let link = {
+            let _inside = Inside::enter();
+            self.ties.lock().link.clone()
+        };
+        Some(link.condition())
     }
 
     fn forget_leases(&self) {
