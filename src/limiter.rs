@@ -249,6 +249,7 @@ impl<W> Limiter<W> {
     /// The store's.
     pub fn status(&self, scope: ScopeId) -> Result<Status> {
         let standing = self.store.status(scope)?;
+        let store = self.store.condition();
         let _inside = self.inside();
         let queue = self.queue.lock();
         let head = queue.head(scope).map(|(tenant, blocked)| Head {
@@ -257,7 +258,7 @@ impl<W> Limiter<W> {
             dimension: blocked.dimension,
             ready_at: blocked.ready_at,
         });
-        let (store, now) = (self.store.condition(), self.store.now());
+        let now = self.store.now();
         Ok(Status { scope: standing, waiting: queue.waiting(scope), head, store, now })
     }
 

@@ -13,6 +13,7 @@ mod exchange;
 mod gate;
 mod link;
 mod purses;
+mod standing;
 mod state;
 mod step;
 mod store;

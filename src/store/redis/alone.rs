@@ -41,6 +41,12 @@ impl RedisStore {
         asked: &[(Path, Amounts)],
         decisions: &mut [Option<Decision>],
     ) {
+        let granted = self.decide_here(asked, decisions);
+        ties.link.count(None, granted);
+    }
+
+    /// How many of them are granted.
+    fn decide_here(&self, asked: &[(Path, Amounts)], decisions: &mut [Option<Decision>]) -> u64 {
         let _inside = Inside::enter();
         let (mut tree, now) = (self.tree.lock(), self.clock.now());
         tree.begin_outage(self.policy, now);
@@ -61,7 +67,7 @@ impl RedisStore {
                 _ => {}
             }
         }
-        ties.link.count(None, granted);
+        granted
     }
 
     /// Has those wait for whom a process that has just come back has no share left, though the whole may have room.

@@ -8,8 +8,9 @@ use redis::cluster_async::ClusterConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, ProtocolVersion, PushInfo, RedisError, RedisFuture,
 };
-use redis::{RedisResult, ServerErrorKind, Value};
+use redis::{RedisResult, ServerErrorKind, ToRedisArgs, Value};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::timeout;
 
 use super::target::Door;
 
@@ -17,6 +18,9 @@ use super::target::Door;
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How long an answer may take: a Redis that is slower is of no use, for it would hold up every call by as much.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+/// What a connection is tried with: it takes the memory, the place and the permissions that our scripts need.
+const TRIAL: &str = "redis.call('PUBLISH', KEYS[1], '') return redis.call('SET', KEYS[1], '', 'PX', 1)";
+
 /// A connection to one server, or to all of a cluster.
 #[derive(Clone)]
 pub(super) enum Connection {
@@ -25,10 +29,17 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    pub(super) async fn subscribe(&mut self, channel: &str) -> RedisResult<()> {
+    pub(super) async fn subscribe(&mut self, channels: impl ToRedisArgs) -> RedisResult<()> {
         match self {
-            Self::Single(connection) => connection.subscribe(channel).await,
-            Self::Cluster(connection) => connection.subscribe(channel).await,
+            Self::Single(connection) => connection.subscribe(channels).await,
+            Self::Cluster(connection) => connection.subscribe(channels).await,
+        }
+    }
+
+    pub(super) async fn unsubscribe(&mut self, channels: impl ToRedisArgs) -> RedisResult<()> {
+        match self {
+            Self::Single(connection) => connection.unsubscribe(channels).await,
+            Self::Cluster(connection) => connection.unsubscribe(channels).await,
         }
     }
 }
@@ -84,6 +95,14 @@ pub(super) async fn open(door: &mut Door, pushes: UnboundedSender<PushInfo>) -> 
     })
 }
 
+/// Whether the server does what is needed; one that answers may yet be a replica, or full.
+pub(super) async fn try_out(connection: &mut Connection, prefix: &str) -> RedisResult<()> {
+    let mut trial = redis::cmd("EVAL");
+    trial.arg(TRIAL).arg(1).arg(format!("{{{prefix}/trial}}"));
+    let tried = timeout(ANSWER_WITHIN, trial.query_async::<()>(connection)).await;
+    tried.map_err(|_| too_slow(NO_ANSWER))?
+}
+
 pub(super) const NO_ANSWER: &str = "no answer within half a second";
 
 pub(super) fn too_slow(what: &'static str) -> RedisError {
@@ -111,7 +130,7 @@ pub(super) fn explain(error: &RedisError) -> String {
             format!("it refuses the user name or the password in the URL ({said})")
         }
         (_, Some("NOPERM")) => format!(
-            "its user may not do what is needed: allow eval, evalsha, script, get, set, publish and subscribe ({said})"
+            "its user may not do what is needed: allow eval, evalsha, script, get, set, publish and subscribe, on all keys and channels that begin with {{ and the prefix ({said})"
         ),
         (_, Some("OOM")) => {
             "it has no memory left: raise maxmemory, and keep maxmemory-policy at noeviction".to_owned()
@@ -120,8 +139,22 @@ pub(super) fn explain(error: &RedisError) -> String {
             "it is a replica, which cannot be written: name the primary, or the sentinels".to_owned()
         }
         _ if error.is_connection_refusal() => {
-            "nothing answers there: is it running, and the address right?".to_owned()
+            "nothing answers there: start it, or correct the address".to_owned()
         }
-        _ => error.to_string(),
+        (ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => {
+            "what answers there is no Redis, or wants TLS (rediss://): look at the port".to_owned()
+        }
+        _ if error.is_timeout() => {
+            "no answer in time: it is overloaded, or a firewall is in between".to_owned()
+        }
+        _ => explain_line(&error.to_string()),
     }
+}
+
+/// The same for what the system says of the line.
+fn explain_line(said: &str) -> String {
+    if said.contains("lookup address") {
+        return "no host has that name here: look at its spelling, and at this machine's DNS".to_owned();
+    }
+    said.to_owned()
 }

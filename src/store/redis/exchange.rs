@@ -30,10 +30,7 @@ const MOST_TRIES: usize = 32;
 impl RedisStore {
     /// Tells what is to be told, and asks for all of these in their order; or decides alone, while the server is lost.
     pub(super) fn exchange(&self, asked: &[(Path, Amounts)]) -> Vec<Result<Decision>> {
-        let ties = {
-            let _inside = Inside::enter();
-            self.ties()
-        };
+        let ties = self.ties();
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut decisions: Vec<Option<Decision>> = vec![None; asked.len()];
         let failure = self.come_back(&ties).and_then(|()| {
@@ -41,6 +38,7 @@ impl RedisStore {
             self.decide(&ties, asked, &mut decisions)
         });
         let failure = failure.err();
+        self.count_processes(&ties);
         if failure.is_some() {
             self.decide_alone(&ties, asked, &mut decisions);
         }
@@ -101,11 +99,7 @@ impl RedisStore {
             let _inside = Inside::enter();
             let mut tree = self.tree.lock();
             Self::take_over(ties, &mut tree, &keys, &reply)?;
-            for (ending, outcome) in endings.iter().zip(&reply.outcomes[first_ending..]) {
-                if *outcome == Outcome::Exotic {
-                    tree.end_coldly(ending);
-                }
-            }
+            tree.heard(&endings, first_ending, &reply.outcomes[..first_take], &keys);
             for (place, outcome) in pending.into_iter().zip(&reply.outcomes[first_take..]) {
                 let (path, amounts) = &asked[place];
                 match outcome {
@@ -118,7 +112,8 @@ impl RedisStore {
                     }
                     Outcome::Exotic => exotic.push(place),
                     // A scope that is not there yet is made by the next round.
-                    _ => tree.lose(path, &keys, outcome),
+                    Outcome::Missing { scope } => tree.lose(keys.ids[*scope]),
+                    _ => path.scopes().iter().for_each(|id| tree.lose(*id)),
                 }
             }
         }
@@ -129,31 +124,56 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Reads a scope, and says by the way that this process is there.
-    pub(super) fn look(&self, scope: ScopeId) -> Result<()> {
-        let ties = {
-            let _inside = Inside::enter();
-            self.ties()
-        };
+    /// Reads a scope, and says by the way that this process is there. While the server is lost this process's share is there to be seen.
+    pub(super) fn look(&self, scope: ScopeId) {
+        let ties = self.ties();
         let _turn = ties.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.come_back(&ties)?;
-        self.decide(&ties, &[], &mut [])?;
+        let looked = self.come_back(&ties).and_then(|()| self.look_through(&ties, scope));
+        self.count_processes(&ties);
+        if looked.is_err() {
+            self.decide_alone(&ties, &[], &mut []);
+        }
+    }
+
+    fn look_through(&self, ties: &Ties, scope: ScopeId) -> Result<()> {
+        for _ in 0..MOST_TRIES {
+            self.decide(ties, &[], &mut [])?;
+            if self.pulse_in(ties, scope)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_processes(&self, ties: &Ties) {
+        let processes = {
+            let _inside = Inside::enter();
+            self.tree.lock().processes()
+        };
+        ties.link.count(Some(processes), 0);
+    }
+
+    /// Whether the scope is there, as it is now known here.
+    fn pulse_in(&self, ties: &Ties, scope: ScopeId) -> Result<bool> {
         let mut keys = Keys::default();
         let ops = [{
             let _inside = Inside::enter();
             self.tree.lock().pulse(&mut keys, &[scope])
         }];
-        let reply = self.call(&ties, &keys, &ops)?;
+        let reply = self.call(ties, &keys, &ops)?;
         let _inside = Inside::enter();
-        Self::take_over(&ties, &mut self.tree.lock(), &keys, &reply)
+        let mut tree = self.tree.lock();
+        let is_missing = matches!(reply.outcomes[..], [Outcome::Missing { .. }]);
+        if is_missing {
+            tree.lose(scope);
+        }
+        Self::take_over(ties, &mut tree, &keys, &reply)?;
+        Ok(!is_missing)
     }
 
     /// Gives back all that this process holds.
     pub(super) fn take_leave(&self) -> Result<()> {
-        let ties = {
-            let _inside = Inside::enter();
-            self.ties()
-        };
+        let ties = self.ties();
         // What was used before a fork, and not since, is the parent's.
         if !ties.link.is_own() {
             return Ok(());
@@ -283,9 +303,6 @@ impl RedisStore {
     fn take_over(ties: &Ties, tree: &mut Tree, keys: &Keys, reply: &Reply) -> Result<()> {
         let are_read =
             reply.states.iter().all(|(place, bytes)| tree.take_over(keys.ids[*place], bytes.clone()));
-        if !reply.states.is_empty() {
-            ties.link.count(Some(tree.processes()), 0);
-        }
         if are_read { Ok(()) } else { Err(Self::foreign(ties)) }
     }
 

@@ -1,6 +1,6 @@
 //! The connection of this process to one Redis: a thread of its own with a tokio runtime, and what it is asked to run.
 //!
-//! Whoever calls waits for at most [`ANSWER_WITHIN`]. While there is no connection calls fail at once, and the thread looks for a
+//! Whoever calls waits for a bounded time. While there is no connection calls fail at once, and the thread looks for a
 //! new one by itself. It knows nothing of Python, and nothing of what a script does. A thread does not survive a fork: the child makes
 //! a link of its own.
 
@@ -17,12 +17,11 @@ use tokio::time::{sleep, timeout};
 
 use super::bell::Bell;
 use super::connection::{
-    ANSWER_WITHIN, CONNECT_WITHIN, Connection, NO_ANSWER, explain, is_lost, open, too_slow,
+    ANSWER_WITHIN, CONNECT_WITHIN, Connection, NO_ANSWER, explain, is_lost, open, too_slow, try_out,
 };
+use super::standing::Standing;
 use super::target::{Door, Target};
-use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
-use crate::store::health::Health;
 use crate::store::{Condition, Policy, Turn};
 
 /// The first wait before a new attempt to connect; it doubles,
@@ -30,23 +29,12 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// up to this.
 const LAST_RETRY: Duration = Duration::from_secs(1);
 
+/// How long a script may take, each round trip of it being bounded by [`ANSWER_WITHIN`]: there are three where the server has to be told the
+/// script first.
+const SCRIPT_WITHIN: Duration = Duration::from_millis(1_500);
+
 /// The links of this process, by URL.
 static LINKS: Mutex<Vec<(u32, String, Weak<Link>)>> = Mutex::new(Vec::new());
-
-/// How the connection is.
-enum State {
-    New,
-    Up,
-    /// Why there is none.
-    Down(String),
-}
-
-/// What is known of the server, and what people are to hear of it.
-struct Standing {
-    state: State,
-    health: Health,
-    policy: Policy,
-}
 
 /// A script to be run.
 struct Job {
@@ -66,18 +54,10 @@ enum Order {
     },
 }
 
-/// What the thread shares with whoever has the link.
-struct Shared {
-    shown: String,
-    standing: Mutex<Standing>,
-    /// Rung when the connection is lost or found.
-    bells: Mutex<Vec<Weak<Bell>>>,
-}
-
 /// The connection of this process to one Redis.
 pub(crate) struct Link {
     orders: UnboundedSender<Order>,
-    shared: Arc<Shared>,
+    standing: Arc<Standing>,
     target: Target,
     /// The process that has the thread.
     owner: u32,
@@ -106,17 +86,16 @@ impl Link {
         // Where another one is in use already it stays.
         rustls::crypto::ring::default_provider().install_default().ok();
         let (orders, inbox) = unbounded_channel();
-        let shown = target.shown().to_owned();
-        let standing = Standing { state: State::New, health: Health::default(), policy: Policy::default() };
-        let shared = Arc::new(Shared { shown, standing: Mutex::new(standing), bells: Mutex::default() });
+        let standing = Arc::new(Standing::new(target.shown()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let cannot = |error: std::io::Error| failure(&shared.shown, &error);
+        let cannot = |error: std::io::Error| standing.error(&error);
         let runtime = runtime.map_err(cannot)?;
-        let door = target.door().map_err(|error| failure(&shared.shown, &explain(&error)))?;
-        let host = Host { shared: shared.clone(), inbox, listeners: HashMap::new() };
+        let door = target.door().map_err(|error| standing.error(&explain(&error)))?;
+        let prefix = target.prefix().to_owned();
+        let host = Host { standing: standing.clone(), prefix, inbox, listeners: HashMap::new() };
         let body = move || runtime.block_on(host.serve(door));
         thread::Builder::new().name("ratekeeper-redis".to_owned()).spawn(body).map_err(cannot)?;
-        Ok(Self { orders, shared, target, owner: std::process::id() })
+        Ok(Self { orders, standing, target, owner: std::process::id() })
     }
 
     /// Whether it is this process's, and not that of one that has forked it.
@@ -136,39 +115,34 @@ impl Link {
 
     /// Why the server cannot be asked; None if it can.
     pub(crate) fn failure(&self) -> Option<Error> {
-        match &self.shared.standing.lock().state {
-            State::Down(what) => Some(failure(self.shown(), what)),
-            State::New | State::Up => None,
-        }
+        self.standing.failure()
     }
 
     /// How it stands, for people.
     pub(crate) fn condition(&self) -> Condition {
-        let Standing { health, policy, .. } = &*self.shared.standing.lock();
-        health.condition(self.shown().to_owned(), *policy, SystemClock.now())
+        self.standing.condition()
     }
 
     /// What is done while it is lost.
     pub(crate) fn set_policy(&self, policy: Policy) {
-        self.shared.standing.lock().policy = policy;
+        self.standing.set_policy(policy);
     }
 
     /// So many processes use it, and so many calls more were granted without it.
     pub(crate) fn count(&self, processes: Option<u32>, granted_alone: u64) {
-        let health = &mut self.shared.standing.lock().health;
-        health.processes = processes.unwrap_or(health.processes);
-        health.granted_alone += granted_alone;
+        self.standing.count(processes, granted_alone);
     }
 
     /// Which of the servers that this process uses were lost and came back since this was last asked.
     pub(crate) fn turns() -> Vec<Turn> {
         let links: Vec<Arc<Self>> = LINKS.lock().iter().filter_map(|(_, _, link)| link.upgrade()).collect();
-        // What is left of a parent's may be locked by a thread that stayed with it.
+        // What is left of a parent's is not ours to touch.
         let links = links.iter().filter(|link| link.is_own());
-        links.flat_map(|link| link.shared.standing.lock().health.take_turns()).collect()
+        links.flat_map(|link| link.standing.take_turns()).collect()
     }
 
-    /// Has the script run, and waits for its answer for as long as it takes, but at most [`ANSWER_WITHIN`]. Not to be called with the
+    /// Has the script run, and waits for its answer for as long as it takes, but at most
+    /// [`SCRIPT_WITHIN`]. Not to be called with the
     /// interpreter attached.
     ///
     /// # Errors
@@ -183,12 +157,12 @@ impl Link {
         let job = Job { script, keys, arguments, answer };
         let is_sent = self.is_own() && self.orders.send(Order::Run(job)).is_ok();
         let answered = if is_sent { answered.blocking_recv().ok() } else { None };
-        answered.unwrap_or_else(|| Err(failure(self.shown(), &"the thread that serves it has ended")))
+        answered.unwrap_or_else(|| Err(self.standing.error(&"the thread that serves it has ended")))
     }
 
     /// Has the bell ring when the connection is lost or found, and when something is published on the channel for that process.
     pub(crate) fn listen(&self, channel: String, process: String, bell: &Arc<Bell>) {
-        self.shared.bells.lock().push(Arc::downgrade(bell));
+        self.standing.ring_for(bell);
         let order = Order::Listen { channel, process, bell: Arc::downgrade(bell) };
         // A thread that has ended rings no more; who calls is told.
         self.orders.send(order).ok();
@@ -200,21 +174,19 @@ impl Link {
     /// [`Error::Store`] if there is none after the time that one may take to be made.
     pub(crate) fn wait_until_up(&self) -> Result<()> {
         let bell = Arc::new(Bell::default());
-        self.shared.bells.lock().push(Arc::downgrade(&bell));
-        loop {
-            match &self.shared.standing.lock().state {
-                State::Up => return Ok(()),
-                State::Down(what) => return Err(failure(self.shown(), what)),
-                State::New => {}
-            }
+        self.standing.ring_for(&bell);
+        while !self.standing.is_up() {
+            self.standing.failure().map_or(Ok(()), Err)?;
             bell.wait(CONNECT_WITHIN + ANSWER_WITHIN);
         }
+        Ok(())
     }
 }
 
 /// The thread's part of a link.
 struct Host {
-    shared: Arc<Shared>,
+    standing: Arc<Standing>,
+    prefix: String,
     inbox: UnboundedReceiver<Order>,
     listeners: HashMap<String, Vec<(String, Weak<Bell>)>>,
 }
@@ -227,7 +199,7 @@ impl Host {
             let (pushes, arrived) = unbounded_channel();
             let failure = match self.connect(&mut door, pushes).await {
                 Ok(connection) => {
-                    self.is_up();
+                    self.standing.found();
                     match self.run(connection, arrived).await {
                         Some(Break { is_lost, what }) => {
                             // Another connection helps only if this one was at fault.
@@ -239,7 +211,7 @@ impl Host {
                 }
                 Err(error) => explain(&error),
             };
-            self.is_down(failure);
+            self.standing.lost(failure);
             if !self.refuse_for(wait).await {
                 return;
             }
@@ -250,12 +222,11 @@ impl Host {
     async fn connect(&self, door: &mut Door, pushes: UnboundedSender<PushInfo>) -> RedisResult<Connection> {
         let connected = timeout(CONNECT_WITHIN, open(door, pushes)).await;
         let mut connection = connected.map_err(|_| too_slow("no connection within a second"))??;
-        for channel in self.listeners.keys() {
-            connection.subscribe(channel).await?;
+        let channels: Vec<&String> = self.listeners.keys().collect();
+        if !channels.is_empty() {
+            connection.subscribe(&channels).await?;
         }
-        let ping = redis::cmd("PING");
-        let answered = timeout(ANSWER_WITHIN, ping.query_async::<String>(&mut connection)).await;
-        answered.map_err(|_| too_slow(NO_ANSWER))??;
+        try_out(&mut connection, &self.prefix).await?;
         Ok(connection)
     }
 
@@ -271,11 +242,11 @@ impl Host {
                 order = self.inbox.recv() => match order? {
                     Order::Run(job) => {
                         let (connection, broken) = (connection.clone(), broken.clone());
-                        tokio::spawn(run_job(job, connection, self.shared.clone(), broken));
+                        tokio::spawn(run_job(job, connection, self.standing.clone(), broken));
                     }
                     Order::Listen { channel, process, bell } => {
                         if self.add(&channel, process, bell)
-                            && let Err(error) = connection.clone().subscribe(&channel).await
+                            && let Err(error) = self.listen(connection.clone(), &channel).await
                         {
                             return Some(Break { is_lost: true, what: explain(&error) });
                         }
@@ -302,6 +273,25 @@ impl Host {
         is_new
     }
 
+    /// The channels to which nobody listens any more.
+    fn forget_deserted(&mut self) -> Vec<String> {
+        let is_deserted =
+            |listeners: &[(String, Weak<Bell>)]| listeners.iter().all(|(_, bell)| bell.strong_count() == 0);
+        let deserted = self.listeners.extract_if(|_, listeners| is_deserted(listeners));
+        deserted.map(|(channel, _)| channel).collect()
+    }
+
+    /// Has the server say what is published on a channel, and no more what nobody listens to.
+    async fn listen(&mut self, mut connection: Connection, channel: &str) -> RedisResult<()> {
+        connection.subscribe(channel).await?;
+        let deserted = self.forget_deserted();
+        if deserted.is_empty() { Ok(()) } else { connection.unsubscribe(&deserted).await }
+    }
+
+    fn refusal(&self) -> Error {
+        self.standing.failure().unwrap_or_else(|| self.standing.error(&NO_ANSWER))
+    }
+
     /// Rings for whom a message is.
     fn ring(&self, push: &PushInfo) {
         let (PushKind::Message, [channel, process]) = (&push.kind, push.data.as_slice()) else { return };
@@ -325,7 +315,7 @@ impl Host {
                 () = &mut over => return true,
                 order = self.inbox.recv() => match order {
                     Some(Order::Run(job)) => {
-                        job.answer.send(Err(self.shared.failure())).ok();
+                        job.answer.send(Err(self.refusal())).ok();
                     }
                     Some(Order::Listen { channel, process, bell }) => {
                         self.add(&channel, process, bell);
@@ -334,53 +324,6 @@ impl Host {
                 },
             }
         }
-    }
-
-    fn is_up(&self) {
-        {
-            let Standing { state, health, .. } = &mut *self.shared.standing.lock();
-            if matches!(state, State::New) {
-                health.begins(SystemClock.now());
-            }
-            health.opened();
-            *state = State::Up;
-        }
-        self.shared.ring();
-    }
-
-    fn is_down(&self, what: String) {
-        {
-            let Standing { state, health, policy } = &mut *self.shared.standing.lock();
-            // What was never there is not lost.
-            if !matches!(state, State::New) {
-                let why = failure(&self.shared.shown, &what);
-                health.failed(&why, self.shared.shown.clone(), *policy, SystemClock.now());
-            }
-            *state = State::Down(what);
-        }
-        self.shared.ring();
-    }
-}
-
-impl Shared {
-    fn failure(&self) -> Error {
-        match &self.standing.lock().state {
-            State::Down(what) => failure(&self.shown, what),
-            State::New | State::Up => failure(&self.shown, &NO_ANSWER),
-        }
-    }
-
-    /// A script has run.
-    fn succeeded(&self) {
-        let Standing { health, policy, .. } = &mut *self.standing.lock();
-        health.succeeded(|| self.shown.clone(), *policy, SystemClock.now());
-    }
-
-    fn ring(&self) {
-        self.bells.lock().retain(|bell| {
-            let bell = bell.upgrade();
-            bell.inspect(|bell| bell.ring()).is_some()
-        });
     }
 }
 
@@ -397,7 +340,12 @@ impl Break {
     }
 }
 
-async fn run_job(job: Job, mut connection: Connection, shared: Arc<Shared>, broken: UnboundedSender<Break>) {
+async fn run_job(
+    job: Job,
+    mut connection: Connection,
+    standing: Arc<Standing>,
+    broken: UnboundedSender<Break>,
+) {
     let mut invocation = job.script.prepare_invoke();
     for key in &job.keys {
         invocation.key(key);
@@ -405,16 +353,16 @@ async fn run_job(job: Job, mut connection: Connection, shared: Arc<Shared>, brok
     for argument in job.arguments {
         invocation.arg(argument);
     }
-    let answered = timeout(ANSWER_WITHIN, invocation.invoke_async::<Value>(&mut connection)).await;
+    let answered = timeout(SCRIPT_WITHIN, invocation.invoke_async::<Value>(&mut connection)).await;
     let answered = answered.unwrap_or_else(|_| Err(too_slow(NO_ANSWER)));
     let answer = match answered {
         Ok(value) => {
-            shared.succeeded();
+            standing.succeeded();
             Ok(value)
         }
         Err(error) => {
             let what = explain(&error);
-            let failure = failure(&shared.shown, &what);
+            let failure = standing.error(&what);
             // Nobody listens any more where it was found broken already.
             broken.send(Break { is_lost: is_lost(&error), what }).ok();
             Err(failure)
@@ -422,8 +370,4 @@ async fn run_job(job: Job, mut connection: Connection, shared: Arc<Shared>, brok
     };
     // Who asked may have gone.
     job.answer.send(answer).ok();
-}
-
-fn failure(shown: &str, what: &dyn std::fmt::Display) -> Error {
-    Error::shared(shown, what.to_string())
 }

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::retry::{CAPACITY, Kind, RetryBudget, TRICKLE};
 use crate::store::purses::{Answer, Asked, Claimed, PLACE_KEPT, Purses, REMEMBERED, Settled};
+use crate::store::redis::Inside;
 use crate::store::retries::Retries;
 
 /// How long a process is believed to be there after it has last asked or pulsed.
@@ -124,7 +125,7 @@ impl RedisPurses {
         if self.who().1 {
             self.run("leave", &[], "")?;
         }
-        *self.me.lock() = Me::new();
+        self.with_me(|me| *me = Me::new());
         Ok(())
     }
 
@@ -139,11 +140,18 @@ impl RedisPurses {
 
     /// Its name; a child of a fork is a process of its own.
     fn who(&self) -> (u64, bool) {
-        let mut me = self.me.lock();
-        if me.pid != std::process::id() {
-            *me = Me::new();
-        }
-        (me.name, me.is_known)
+        self.with_me(|me| {
+            if me.pid != std::process::id() {
+                *me = Me::new();
+            }
+            (me.name, me.is_known)
+        })
+    }
+
+    /// No fork finds this process's name locked.
+    fn with_me<T>(&self, act: impl FnOnce(&mut Me) -> T) -> T {
+        let _inside = Inside::enter();
+        act(&mut self.me.lock())
     }
 
     fn at(&self) -> String {
@@ -157,11 +165,12 @@ impl RedisPurses {
         let mut said = Words(said.split_whitespace());
         let answer = match said.0.next() {
             Some("lapsed") => {
-                *self.me.lock() = Me::new();
+                self.with_me(|me| *me = Me::new());
                 return Ok(None);
             }
             Some("held") => {
-                self.me.lock().processes = said.number().unwrap_or(1);
+                let processes = said.number().unwrap_or(1);
+                self.with_me(|me| me.processes = processes);
                 let turns = asked.iter().map(|_| said.number()).collect::<Option<_>>();
                 turns.map(|turns| Answer::Held(Claimed { process: name, turns }))
             }
@@ -172,7 +181,7 @@ impl RedisPurses {
             Some("exceeded") => said.refusal(asked, Verdict::Exceeded),
             _ => None,
         };
-        self.me.lock().is_known = true;
+        self.with_me(|me| me.is_known = true);
         answer.map(Some).ok_or_else(|| self.unreadable("it gave another answer than our script's"))
     }
 
@@ -235,7 +244,7 @@ impl Purses for RedisPurses {
     }
 
     fn processes(&self) -> u64 {
-        self.me.lock().processes
+        self.with_me(|me| me.processes)
     }
 
     fn is_remote(&self) -> bool {
@@ -246,7 +255,7 @@ impl Purses for RedisPurses {
 impl RedisPurses {
     /// Asks for one step on a scope's retry budget, and tells by the way what its calls have earned.
     fn retries(&self, scope: &str, step: &str, cost: u32) -> Result<u32> {
-        let earned = self.earned.lock().remove(scope).unwrap_or_default();
+        let earned = self.with_earned(|all| all.remove(scope)).unwrap_or_default();
         let keys = vec![format!("{}retries:{scope}", self.prefix)];
         let argument = format!("{step} {cost} {earned} {}", self.at());
         let answer = self.link.call(&RETRIES, keys, argument.into_bytes()).inspect_err(|_| {
@@ -258,17 +267,23 @@ impl RedisPurses {
     }
 
     fn earn(&self, scope: &str, amount: u32) {
-        let mut all = self.earned.lock();
-        if let Some(earned) = all.get_mut(scope) {
-            *earned = earned.saturating_add(amount).min(CAPACITY);
-        } else if amount > 0 {
-            all.insert(scope.to_owned(), amount.min(CAPACITY));
-        }
+        self.with_earned(|all| {
+            if let Some(earned) = all.get_mut(scope) {
+                *earned = earned.saturating_add(amount).min(CAPACITY);
+            } else if amount > 0 {
+                all.insert(scope.to_owned(), amount.min(CAPACITY));
+            }
+        });
+    }
+
+    fn with_earned<T>(&self, act: impl FnOnce(&mut HashMap<String, u32>) -> T) -> T {
+        let _inside = Inside::enter();
+        act(&mut self.earned.lock())
     }
 
     /// Tells what calls have earned.
     fn tell_earned(&self) -> Result<()> {
-        let scopes: Vec<String> = self.earned.lock().keys().cloned().collect();
+        let scopes: Vec<String> = self.with_earned(|all| all.keys().cloned().collect());
         scopes.iter().try_for_each(|scope| self.retries(scope, "balance", 0).map(drop))
     }
 }

@@ -96,7 +96,10 @@ impl RedisStore {
 
     /// What ties this process to the server, which from now on rings when it is this one's turn.
     pub(super) fn ties(&self) -> Arc<Ties> {
-        let ties = self.ties.lock().clone();
+        let ties = {
+            let _inside = Inside::enter();
+            self.ties.lock().clone()
+        };
         if let Some(root) = self.root.get() {
             ties.is_listening.get_or_init(|| {
                 ties.link.listen(format!("{root}clock:wake"), ties.process.clone(), &ties.bell);
@@ -211,18 +214,17 @@ impl Store for RedisStore {
     }
 
     fn status(&self, scope: ScopeId) -> Result<ScopeStatus> {
-        let looked = self.look(scope);
+        self.look(scope);
         let _inside = Inside::enter();
-        let tree = self.tree.lock();
-        // While the server is lost this process's share stands for the scope.
-        if tree.outage.is_none() {
-            looked?;
-        }
-        Ok(tree.book.status(scope, self.clock.now()))
+        Ok(self.tree.lock().book.status(scope, self.clock.now()))
     }
 
     fn condition(&self) -> Option<Condition> {
-        Some(self.ties.lock().link.condition())
+        let link = {
+            let _inside = Inside::enter();
+            self.ties.lock().link.clone()
+        };
+        Some(link.condition())
     }
 
     fn forget_leases(&self) {

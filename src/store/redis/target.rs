@@ -12,6 +12,8 @@ const DEFAULT_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// The longest prefix: it is part of every key.
 const LONGEST_PREFIX: usize = 64;
+/// What may stand in the query: our prefix, and what redis-rs reads of a Unix socket.
+const SETTINGS: [&str; 4] = ["prefix", "db", "user", "pass"];
 const EXPECTED: &str = "redis://, rediss://, unix://, redis+cluster:// or redis+sentinel:// and where the server is, such as \
     \"redis://:password@host:6379/0\"";
 
@@ -169,6 +171,9 @@ fn take_prefix(parsed: &mut Url) -> Result<String> {
         ));
     }
     let prefix = prefix.to_owned();
+    if pairs.iter().any(|(key, _)| !SETTINGS.contains(&key.as_str())) {
+        return Err(wrong("a setting after the question mark that is not known; there is prefix"));
+    }
     let others = pairs.iter().filter(|(key, _)| key != "prefix");
     let others: Vec<String> = others.map(|(key, value)| format!("{key}={value}")).collect();
     parsed.set_query((!others.is_empty()).then(|| others.join("&")).as_deref());

@@ -135,15 +135,37 @@ impl Tree {
         refusal.unwrap_or_else(|| unknown_wait(scope, now + LATEST_LOOK))
     }
 
-    /// A scope that the server does not know, or no longer.
-    pub(super) fn lose(&mut self, path: &Path, keys: &Keys, outcome: &Outcome) {
-        let missing =
-            if let Outcome::Missing { scope } = outcome { &keys.ids[*scope..=*scope] } else { path.scopes() };
-        for id in missing {
-            if let Some(row) = self.row(*id) {
-                (row.is_agreed, row.seen) = (false, Seen::Absent);
+    /// What became of that which was told, of which the ended calls come last.
+    pub(super) fn heard(
+        &mut self,
+        endings: &[Ending],
+        first_ending: usize,
+        outcomes: &[Outcome],
+        keys: &Keys,
+    ) {
+        for (ending, _) in
+            endings.iter().zip(&outcomes[first_ending..]).filter(|(_, outcome)| **outcome == Outcome::Exotic)
+        {
+            self.end_coldly(ending);
+        }
+        for outcome in outcomes {
+            if let Outcome::Missing { scope } = outcome {
+                self.lose(keys.ids[*scope]);
             }
         }
+    }
+
+    /// Whether there is nothing that the server is to be told at once.
+    pub(super) fn has_told(&self) -> bool {
+        self.outbox.is_empty() && self.unspoken.is_empty() && self.pulse_at > Time::ZERO
+    }
+
+    /// A scope that the server does not know, or no longer: then it also has to hear anew of what is held.
+    pub(super) fn lose(&mut self, id: ScopeId) {
+        if let Some(row) = self.row(id) {
+            (row.is_agreed, row.seen) = (false, Seen::Absent);
+        }
+        self.pulse_at = Time::ZERO;
     }
 
     /// The scopes of which something is to be decided here.

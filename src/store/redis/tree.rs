@@ -155,11 +155,6 @@ impl Tree {
         id
     }
 
-    /// Whether the server has been told everything.
-    pub(super) fn has_told(&self) -> bool {
-        self.outbox.is_empty() && self.unspoken.is_empty()
-    }
-
     pub(super) fn row(&mut self, id: ScopeId) -> Option<&mut Row> {
         self.rows[id.0 as usize].as_mut()
     }

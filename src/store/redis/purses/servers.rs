@@ -94,7 +94,7 @@ impl Call for Line {
 /// # Errors
 /// The first link's that fails.
 pub fn pulse_purses() -> Result<()> {
-    all().into_iter().try_for_each(|purses| {
+    for_all(|purses| {
         purses.heard(purses.store().pulse())?;
         if purses.is_lost() { purses.make_up(wall()) } else { Ok(()) }
     })
@@ -105,7 +105,7 @@ pub fn pulse_purses() -> Result<()> {
 /// # Errors
 /// The first link's that fails.
 pub fn leave_purses() -> Result<()> {
-    all().into_iter().try_for_each(|purses| {
+    for_all(|purses| {
         if purses.is_lost() {
             purses.make_up(wall())?;
         }
@@ -113,9 +113,14 @@ pub fn leave_purses() -> Result<()> {
     })
 }
 
-fn all() -> Vec<Arc<Purses>> {
-    let _inside = Inside::enter();
-    SERVERS.lock().iter().filter_map(|(.., purses)| purses.upgrade()).collect()
+/// Acts on each of them, whatever becomes of the others; the first failure.
+fn for_all(act: impl Fn(&Purses) -> Result<()>) -> Result<()> {
+    let all: Vec<Arc<Purses>> = {
+        let _inside = Inside::enter();
+        SERVERS.lock().iter().filter_map(|(.., purses)| purses.upgrade()).collect()
+    };
+    let done: Vec<Result<()>> = all.iter().map(|purses| act(purses)).collect();
+    done.into_iter().collect()
 }
 
 fn wall() -> f64 {

@@ -96,7 +96,10 @@ impl World {
                         matches!(refusal, Decision::Wait(_))
                     }
                     outcome => {
-                        tree.lose(path, keys, outcome);
+                        match outcome {
+                            Outcome::Missing { scope } => tree.lose(keys.ids[*scope]),
+                            _ => path.scopes().iter().for_each(|id| tree.lose(*id)),
+                        }
                         true
                     }
                 },
