@@ -16,13 +16,12 @@ from .errors import ConfigError
 from .given_up import GivenUp
 
 if TYPE_CHECKING:
-    from ._core import Estimator, ManualClock, Quota, RateLimiter, RetryPolicy
+    from ._core import Estimator, Quota, RateLimiter, RetryPolicy
     from .budgets.till import Till
     from .hooks import Hooks
     from .keeper import Keeper
     from .notices import Notices
     from .providers.base import Provider, Request
-    from .status import StorePolicy
 
 
 class Lane:
@@ -50,16 +49,14 @@ class Lane:
         *,
         setting: str | None,
         quotas: Callable[[str], Iterator[Quota]],
-        clock: ManualClock | None = None,
-        store: str | None = None,
-        store_lost: StorePolicy = "share",
+        budget: RetryBudget | None = None,
     ) -> None:
         self.scope = scope
         self.limiter = limiter
         self.setting = setting
         self.quotas = quotas
         self.pending_since: float | None = None
-        self.budget = RetryBudget(clock=clock, store=store, store_lost=store_lost, scope=scope)
+        self.budget = budget or RetryBudget()
         self.given_up = GivenUp()
         self.last_error: tuple[Exception, float] | None = None
 

@@ -138,12 +138,9 @@ class Keeper(Frameworks):
         self._weights = checks.weights(weights or {}, "weights")
         self._headroom = checks.seconds(headroom, "headroom", zero=True)
         store = None if store is None else checks.store(store, "store")
-        self._outermost: dict[str, Any] = {
-            "lease_ttl": checks.seconds(lease_ttl, "lease_ttl"),
-            "clock": clock,
-            "store": store,
-        }
-        self._store_lost: StorePolicy = checks.store_lost(store_lost, "store_lost")
+        lease_ttl = checks.seconds(lease_ttl, "lease_ttl")
+        self._outermost: dict[str, Any] = {"lease_ttl": lease_ttl, "clock": clock, "store": store}
+        self._store, self._store_lost = store, checks.store_lost(store_lost, "store_lost")
         if store is not None:
             self._outermost["store_lost"] = store_lost
             check_store(store, store_lost)
@@ -153,7 +150,6 @@ class Keeper(Frameworks):
         self._timeout = None if timeout is None else checks.seconds(timeout, "timeout")
         self._notices = Notices(checks.seconds(slow_wait, "slow_wait"))
         self._clock = clock
-        self._store = store
         self._budget = RetryBudget(clock=clock, store=store, store_lost=store_lost, scope=f"keeper {name}")
         self._estimator = Estimator()
         self._lanes: dict[Scope, Lane] = {}
@@ -355,15 +351,10 @@ class Keeper(Frameworks):
             if cap is not None and tenant:
                 yield cap
 
-        return Lane(
-            str(scope),
-            limiter,
-            setting=pattern,
-            quotas=quotas,
-            clock=self._clock,
-            store=self._store,
-            store_lost=self._store_lost,
+        budget = RetryBudget(
+            clock=self._clock, store=self._store, store_lost=self._store_lost, scope=str(scope)
         )
+        return Lane(str(scope), limiter, setting=pattern, quotas=quotas, budget=budget)
 
     def _account(self, scope: Scope) -> RateLimiter | None:
         """The limiter of the scope's account, if it has a quota of its own."""

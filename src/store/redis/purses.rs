@@ -34,7 +34,7 @@ const MOST_NAME: u64 = 1 << 52;
 
 static PURSE: LazyLock<Script> = LazyLock::new(|| {
     script(
-        include_str!("purse.lua"),
+        concat!(include_str!("amounts.lua"), include_str!("purse.lua")),
         &[
             ("PRESENCE", PRESENCE.as_micros()),
             ("PLACE_KEPT", PLACE_KEPT.as_micros()),
