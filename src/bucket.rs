@@ -22,6 +22,7 @@ use crate::bytes::bytes_of_fields;
 use crate::clock::Time;
 use crate::quota::Limit;
 
+pub(crate) use marks::KEPT;
 use marks::Marks;
 
 /// The state of one limit.
@@ -48,7 +49,25 @@ pub struct Bucket {
 
 bytes_of_fields!(Bucket { limit, tat, lows, highs });
 
+/// What of a bucket changes with each call, in nanoseconds x amount, for a store that keeps it in a form of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Levels {
+    pub(crate) tat: u128,
+    pub(crate) lows: Vec<(Time, u128)>,
+    pub(crate) highs: Vec<(Time, u128)>,
+}
+
 impl Bucket {
+    pub(crate) fn levels(&self) -> Levels {
+        Levels { tat: self.tat, lows: self.lows.entries().to_vec(), highs: self.highs.entries().to_vec() }
+    }
+
+    /// Goes on from levels as they were; false if they are none of a bucket.
+    pub(crate) fn set_levels(&mut self, levels: &Levels) -> bool {
+        self.tat = levels.tat;
+        self.lows.replace(&levels.lows) && self.highs.replace(&levels.highs)
+    }
+
     /// A full bucket.
     #[must_use]
     pub fn new(limit: Limit) -> Self {
@@ -136,6 +155,20 @@ impl Bucket {
         let debt = backlog.saturating_sub(before);
         let debt = debt.min(debt.div_ceil(rate) * self.rate()).min(self.cost(self.limit.amount()));
         self.restart((backlog.min(before) + after).saturating_sub(before) + debt, now);
+    }
+
+    /// What each of so many processes may have of it: of the limit, of what remains, and of a debt. Together they have no more
+    /// than is here, but for limits that are smaller than the number of processes.
+    #[must_use]
+    pub fn share_of(&self, processes: u32, now: Time) -> Self {
+        let (processes, limit) = (processes.max(1), self.limit.share_of(processes));
+        let (whole, backlog) = (self.cost(self.limit.burst()), self.backlog(now));
+        let left = whole.saturating_sub(backlog) / u128::from(processes);
+        let debt = backlog.saturating_sub(whole).div_ceil(u128::from(processes));
+        let (lows, highs) = (self.lows.share_of(processes), self.highs.share_of(processes));
+        let mut share = Self { limit, tat: 0, lows, highs };
+        share.tat = share.at(now) + (share.cost(limit.burst()) + debt).saturating_sub(left);
+        share
     }
 
     /// Takes over what the provider says is left, which was true at some moment since `sent_at` and is known as this range.

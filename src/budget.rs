@@ -1,6 +1,8 @@
 //! Arithmetic of one budget: what is spent under some tags, what is reserved, and whether a call still fits.
 //! No clock and no lock; the caller brings `now` and holds all budgets of a call at once.
 
+use crate::bytes::bytes_of_fields;
+
 /// What a call may take, or has taken, of a budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outlay {
@@ -13,19 +15,19 @@ pub struct Outlay {
 }
 
 impl Outlay {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.pico_usd = self.pico_usd.saturating_add(other.pico_usd);
         self.tokens = self.tokens.saturating_add(other.tokens);
         self.calls = self.calls.saturating_add(other.calls);
     }
 
-    const fn subtract(&mut self, other: Self) {
+    pub(crate) const fn subtract(&mut self, other: Self) {
         self.pico_usd = self.pico_usd.saturating_sub(other.pico_usd);
         self.tokens = self.tokens.saturating_sub(other.tokens);
         self.calls = self.calls.saturating_sub(other.calls);
     }
 
-    const fn of(&self, measure: Measure) -> u64 {
+    pub(crate) const fn of(&self, measure: Measure) -> u64 {
         match measure {
             Measure::Usd => self.pico_usd,
             Measure::Tokens => self.tokens,
@@ -33,6 +35,8 @@ impl Outlay {
         }
     }
 }
+
+bytes_of_fields!(Outlay { pico_usd, tokens, calls });
 
 /// What a budget counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +50,8 @@ pub enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 3] = [Self::Usd, Self::Tokens, Self::Calls];
+    /// All of them, in the order of an [`Outlay`].
+    pub const ALL: [Self; 3] = [Self::Usd, Self::Tokens, Self::Calls];
 
     /// As its user writes it.
     #[must_use]
@@ -60,7 +65,7 @@ impl Measure {
 }
 
 /// The most of each measure; None for any amount.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ceiling {
     /// Pico-USD.
     pub pico_usd: Option<u64>,
@@ -71,7 +76,7 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    const fn of(&self, measure: Measure) -> Option<u64> {
+    pub(crate) const fn of(&self, measure: Measure) -> Option<u64> {
         match measure {
             Measure::Usd => self.pico_usd,
             Measure::Tokens => self.tokens,
@@ -79,6 +84,8 @@ impl Ceiling {
         }
     }
 }
+
+bytes_of_fields!(Ceiling { pico_usd, tokens, calls });
 
 /// The time that a budget is for, in seconds since the epoch: from `start`, up to but without `end`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,7 +99,15 @@ pub struct Window {
 impl Window {
     /// All of time.
     pub const EVER: Self = Self { start: f64::NEG_INFINITY, end: f64::INFINITY };
+
+    /// Whether that moment is in it.
+    #[must_use]
+    pub fn contains(&self, now: f64) -> bool {
+        self.start <= now && now < self.end
+    }
 }
+
+bytes_of_fields!(Window { start, end });
 
 /// Whether a call fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +123,7 @@ pub enum Verdict {
 }
 
 /// One budget under one set of tags.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Purse {
     ceiling: Ceiling,
     spent: Outlay,
@@ -118,6 +133,8 @@ pub struct Purse {
     warn_at: f64,
     has_warned: bool,
 }
+
+bytes_of_fields!(Purse { ceiling, spent, reserved, window, turn, warn_at, has_warned });
 
 impl Purse {
     /// Nothing spent. `warn_at` is the share of a ceiling from which a settlement says so.
@@ -156,6 +173,12 @@ impl Purse {
     #[must_use]
     pub const fn turn(&self) -> u64 {
         self.turn
+    }
+
+    /// A purse as another place tells of it.
+    #[must_use]
+    pub const fn told(self, spent: Outlay, reserved: Outlay, window: Window, turn: u64) -> Self {
+        Self { spent, reserved, window, turn, ..self }
     }
 
     /// Sets the ceilings, also below what is spent.

@@ -30,20 +30,24 @@ pub enum Error {
     NeverFits(Misfit),
     /// The lease is over: used a second time, or after it had expired.
     LeaseEnded(Ended),
-    /// What is kept in a file cannot be reached.
+    /// What is kept outside of this process cannot be reached.
     Store {
-        /// The file.
-        store: String,
-        /// Why, and what to do.
-        what: String,
-    },
-    /// What processes share cannot be reached.
-    Shared {
+        /// What is kept there.
+        kind: Kept,
         /// Where it is.
         store: String,
         /// Why, and what to do.
         what: String,
     },
+}
+
+/// What is kept outside of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// What calls took.
+    Ledger,
+    /// What processes share of their quotas.
+    Quotas,
 }
 
 /// Which dimension of which scope has no room, and until when.
@@ -86,6 +90,27 @@ impl Error {
     }
 }
 
+impl Error {
+    /// An [`Error::Store`] of a ledger.
+    pub fn ledger(store: impl fmt::Display, what: impl Into<String>) -> Self {
+        Self::Store { kind: Kept::Ledger, store: store.to_string(), what: what.into() }
+    }
+
+    /// An [`Error::Store`] of what processes share.
+    pub fn shared(store: impl fmt::Display, what: impl Into<String>) -> Self {
+        Self::Store { kind: Kept::Quotas, store: store.to_string(), what: what.into() }
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ledger => "ledger",
+            Self::Quotas => "store",
+        })
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,8 +129,7 @@ impl fmt::Display for Error {
             Self::LeaseEnded(Ended::Over) => {
                 f.write_str("this lease is over: it was settled, released or closed before")
             }
-            Self::Store { store, what } => write!(f, "the ledger {store}: {what}"),
-            Self::Shared { store, what } => write!(f, "the store {store}: {what}"),
+            Self::Store { kind, store, what } => write!(f, "the {kind} {store}: {what}"),
             Self::LeaseEnded(Ended::Expired) => f.write_str(
                 "this lease has expired and its permit was given away: renew() it during long calls, or raise lease_ttl",
             ),

@@ -17,7 +17,8 @@
 //! | usage, price | tokens counted; USD per million of them |
 //!
 //! Arrows run down only: `bindings` → [`limiter`], [`throttle`], [`retry`], [`estimate`], [`ledger`] → [`store`] → [`bucket`], [`pace`], [`queue`],
-//! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`]. [`budget`] and [`prices`] stand alone.
+//! [`semaphore`] → [`scope`] → [`quota`] → [`error`], [`clock`]. [`budget`] and [`prices`] stand alone; the [`store`] keeps budgets and
+//! retry budgets for many processes, by their own arithmetic.
 
 pub mod bucket;
 pub mod budget;

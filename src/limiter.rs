@@ -2,6 +2,7 @@
 //! It answers and never sleeps: waiting, and waking who waits, is the caller's business ([`Limiter::poll`]).
 
 mod asked;
+mod remote;
 mod status;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::scope::{Blocked, Cause, Path, ScopeId};
 use crate::store::{Decision, Store};
 
 pub use asked::{Admission, Lease, Poll, Request};
+pub use remote::Asked;
 pub use status::{Head, Status};
 
 /// All buckets and permits of a tree of scopes, decided about at once.
@@ -45,6 +47,8 @@ pub use status::{Head, Status};
 /// ```
 pub struct Limiter<W> {
     store: Arc<dyn Store>,
+    /// Whether the store is a round trip away, which never changes.
+    is_remote: bool,
     queue: Mutex<Queue<W>>,
     /// Whether settling has to look at the queue.
     is_watched: AtomicBool,
@@ -54,7 +58,8 @@ impl<W> Limiter<W> {
     /// A limiter on that store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, queue: Mutex::new(Queue::default()), is_watched: AtomicBool::new(false) }
+        let is_remote = store.remote().is_some();
+        Self { store, is_remote, queue: Mutex::new(Queue::default()), is_watched: AtomicBool::new(false) }
     }
 
     /// The store's time.
@@ -66,7 +71,7 @@ impl<W> Limiter<W> {
     /// Makes a scope known, or sets its quota anew; poll afterwards.
     ///
     /// # Errors
-    /// [`Error::Shared`], here and below, if the store cannot be reached.
+    /// [`Error::Store`], here and below, if the store cannot be reached.
     pub fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId> {
         self.store.configure(name, quota)
     }
@@ -111,6 +116,9 @@ impl<W> Limiter<W> {
     /// # Errors
     /// [`Error::NeverFits`] at once for a call too large, [`Error::QuotaExceeded`] for one that cannot start before its deadline.
     pub fn acquire(&self, request: &Request<'_>, waiter: impl FnOnce() -> W) -> Result<Admission> {
+        if self.is_remote {
+            return self.enqueue(request, waiter);
+        }
         if let Some(lease) = self.start_alone(request)? {
             return Ok(Admission::Granted(lease));
         }
@@ -128,7 +136,7 @@ impl<W> Limiter<W> {
             self.refuse_if_late(&call, &last, now)?;
         }
         let is_due = call.deadline.is_some_and(|deadline| deadline <= now);
-        let (ticket, is_head) = queue.push(call, waiter(), request.since.unwrap_or(now), reason);
+        let (ticket, is_head) = queue.push(call, waiter(), request.since.unwrap_or(now), Some(reason));
         self.watch(&queue);
         Ok(Admission::Queued { ticket, poll_now: is_head || is_due })
     }
@@ -138,6 +146,9 @@ impl<W> Limiter<W> {
     /// # Errors
     /// [`Error::NeverFits`], or [`Error::QuotaExceeded`] if it would have to wait.
     pub fn try_acquire(&self, request: &Request<'_>) -> Result<Lease> {
+        if self.is_remote {
+            return self.try_remotely(request);
+        }
         let mut queue = self.queue.lock();
         let call = call_of(&mut queue, request);
         let started = self.start(&mut queue, &call)?;
@@ -237,6 +248,9 @@ impl<W> Limiter<W> {
     /// # Errors
     /// The store's.
     pub fn status(&self, scope: ScopeId) -> Result<Status> {
+        let standing = self.store.status(scope)?;
+        let store = self.store.condition();
+        let _inside = self.inside();
         let queue = self.queue.lock();
         let head = queue.head(scope).map(|(tenant, blocked)| Head {
             tenant,
@@ -244,8 +258,8 @@ impl<W> Limiter<W> {
             dimension: blocked.dimension,
             ready_at: blocked.ready_at,
         });
-        let (scope, waiting) = (self.store.status(scope)?, queue.waiting(scope));
-        Ok(Status { scope, waiting, head, now: self.store.now() })
+        let now = self.store.now();
+        Ok(Status { scope: standing, waiting: queue.waiting(scope), head, store, now })
     }
 
     /// Drops all leases and all who wait, and returns these: in a forked child they are the parent's.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use concurrency::{CAREFUL_START, Concurrency, LOWEST_CONCURRENCY, Loss};
 pub use flow::Flow;
+pub(crate) use flow::SPAN;
 pub use pause::{LONGEST_GUESS, LONGEST_PROBE_WAIT, LONGEST_TRUSTED, Pause};
 pub use rate::{LOWEST_RATE, Rate};
 

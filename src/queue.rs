@@ -40,6 +40,15 @@ pub struct Ticket {
     generation: u32,
 }
 
+/// What a tenant was charged in advance for a call that is asked about elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loan {
+    /// Whose call it is.
+    pub tenant: TenantId,
+    /// Where the tenant stood before it.
+    start: u64,
+}
+
 /// A call that waits or is about to.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
@@ -61,6 +70,8 @@ struct Entry<W> {
     call: Call,
     rank: Rank,
     waiter: W,
+    /// Whether it is being asked about elsewhere, and has left its line for as long.
+    is_out: bool,
 }
 
 struct Slot<W> {
@@ -138,6 +149,10 @@ impl<W> Queue<W> {
         for (tenant, count) in self.classes_under(scope).flat_map(Class::waiting) {
             *counts.entry(self.tenants.name(tenant)).or_default() += count;
         }
+        let out = self.slots.iter().filter_map(|slot| slot.entry.as_ref()).filter(|entry| entry.is_out);
+        for entry in out.filter(|entry| entry.call.path.scopes().contains(&scope)) {
+            *counts.entry(self.tenants.name(entry.call.tenant)).or_default() += 1;
+        }
         counts
     }
 
@@ -168,9 +183,11 @@ impl<W> Queue<W> {
         self.classes[call.class.0].ahead(call.tenant, call.priority)
     }
 
-    /// Puts a call at its place, for the reason it found; tells whether that is the first place of its class.
-    pub fn push(&mut self, call: Call, waiter: W, now: Time, reason: Blocked) -> (Ticket, bool) {
-        self.block(reason);
+    /// Puts a call at its place, for the reason it found, if it was asked about; tells whether that is the first place of its class.
+    pub fn push(&mut self, call: Call, waiter: W, now: Time, reason: Option<Blocked>) -> (Ticket, bool) {
+        if let Some(reason) = reason {
+            self.block(reason);
+        }
         self.arrivals += 1;
         let rank = Rank::new(now, call.priority, self.arrivals);
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -184,7 +201,7 @@ impl<W> Queue<W> {
             self.deadlines.insert((deadline, ticket));
         }
         let is_head = self.classes[call.class.0].first().is_some_and(|head| head.ticket == ticket);
-        self.slots[slot as usize].entry = Some(Entry { call, rank, waiter });
+        self.slots[slot as usize].entry = Some(Entry { call, rank, waiter, is_out: false });
         (ticket, is_head)
     }
 
@@ -197,7 +214,9 @@ impl<W> Queue<W> {
         self.free.push(ticket.slot);
         let call = &entry.call;
         let counter = self.tenants.leave(call.tenant);
-        self.classes[call.class.0].remove(call, counter, entry.rank);
+        if !entry.is_out {
+            self.classes[call.class.0].remove(call, counter, entry.rank);
+        }
         if let Some(deadline) = call.deadline {
             self.deadlines.remove(&(deadline, ticket));
         }
@@ -205,6 +224,50 @@ impl<W> Queue<W> {
             self.unblock();
         }
         Some((entry.call, entry.waiter))
+    }
+
+    /// Takes a call out of its line for as long as it is asked about elsewhere, and charges its tenant as if it started, so that the next
+    /// in turn is the right one. It keeps its ticket. Returns whom it was charged to.
+    pub fn lend(&mut self, ticket: Ticket) -> Option<Loan> {
+        let entry = self.slots[ticket.slot as usize].entry.as_mut()?;
+        let (call, rank) = (entry.call, entry.rank);
+        entry.is_out = true;
+        self.classes[call.class.0].remove(&call, self.tenants.served(call.tenant), rank);
+        if !self.has_tenants() {
+            return None;
+        }
+        let lent = self.tenants.lend(call.tenant, &call.amounts);
+        if let Some((_, Some((before, after)))) = lent {
+            self.reorder(call.tenant, before, after);
+        }
+        Some(Loan { tenant: call.tenant, start: lent.map_or(0, |(start, _)| start) })
+    }
+
+    /// A call that was lent starts: who comes to the queue from now on is level with its tenant.
+    pub fn start(&mut self, loan: Loan) -> TenantId {
+        self.tenants.start(loan.start);
+        loan.tenant
+    }
+
+    /// Puts a call back that has to wait on; false if it waits no longer.
+    pub fn put_back(&mut self, ticket: Ticket) -> bool {
+        let slot = self.slots.get_mut(ticket.slot as usize);
+        let slot = slot.filter(|slot| slot.generation == ticket.generation);
+        let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) else { return false };
+        let (call, rank) = (entry.call, entry.rank);
+        entry.is_out = false;
+        self.classes[call.class.0].push(&call, self.tenants.served(call.tenant), rank, ticket);
+        true
+    }
+
+    /// Puts all back that are out: nobody asks about them any more.
+    pub fn put_all_back(&mut self) {
+        let is_out = |slot: &&Slot<W>| slot.entry.as_ref().is_some_and(|entry| entry.is_out);
+        let out = (0..).zip(&self.slots).filter(|(_, slot)| is_out(slot));
+        let out: Vec<Ticket> = out.map(|(slot, of)| Ticket { slot, generation: of.generation }).collect();
+        for ticket in out {
+            self.put_back(ticket);
+        }
     }
 
     /// Takes out everybody.
@@ -244,7 +307,9 @@ impl<W> Queue<W> {
     /// The first call whose deadline is over, and what it waited for.
     #[must_use]
     pub fn overdue(&self, now: Time) -> Option<(Ticket, Blocked)> {
-        let &(_, ticket) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        let due = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
+        // What is asked about elsewhere is answered there, and soon.
+        let (_, ticket) = due.copied().find(|(_, ticket)| !entry_of(&self.slots, *ticket).is_out)?;
         // What holds up the head of a line need not be on the paths behind it: a cap can be forgotten and made anew between the
         // asking for a lease and the wait for it.
         let obstacle = self.obstacle(&entry_of(&self.slots, ticket).call.path);
@@ -254,12 +319,18 @@ impl<W> Queue<W> {
     /// Starts a round of asking: forgets what was blocked.
     pub fn start_round(&mut self) -> Round {
         self.unblock();
+        self.go_on()
+    }
+
+    /// Starts a round of asking those whom nothing holds up that is known already.
+    #[must_use]
+    pub fn go_on(&self) -> Round {
         let classes = (0..).map(ClassId).zip(&self.classes);
         Round(classes.filter_map(|(id, class)| Some(Reverse((class.first()?, id)))).collect())
     }
 
     /// The fairest call of those that no blocked scope holds up; it has to be removed, or be blocked, before the next is asked for.
-    pub fn next(&mut self, round: &mut Round) -> Option<(Ticket, Call)> {
+    pub fn next(&self, round: &mut Round) -> Option<(Ticket, Call)> {
         loop {
             let mut fairest = round.0.peek_mut()?;
             let Reverse((seen, class)) = *fairest;
@@ -271,6 +342,12 @@ impl<W> Queue<W> {
                 None => drop(PeekMut::pop(fairest)),
             }
         }
+    }
+
+    /// Whether a call is the first to be asked about, of those whom nothing holds up that is known already.
+    #[must_use]
+    pub fn is_next(&self, ticket: Ticket) -> bool {
+        self.next(&mut self.go_on()).is_some_and(|(next, _)| next == ticket)
     }
 
     /// Notes that there is no room for a call.

@@ -207,6 +207,13 @@ impl Limit {
         Self { burst: self.burst.saturating_sub(self.amount_in(span)).max(1), ..*self }
     }
 
+    /// What each of so many processes may have of it: rounded down, but at least one.
+    #[must_use]
+    pub fn share_of(&self, processes: u32) -> Self {
+        let part = |amount: u64| (amount / u64::from(processes.max(1))).max(1);
+        Self { amount: part(self.amount), burst: part(self.burst), ..*self }
+    }
+
     /// What flows in that time, rounded up.
     #[must_use]
     pub fn amount_in(&self, span: Duration) -> u64 {
@@ -276,6 +283,14 @@ impl Quota {
     #[must_use]
     pub const fn headroom(&self) -> Duration {
         self.headroom
+    }
+
+    /// What each of so many processes may have of it.
+    #[must_use]
+    pub fn share_of(&self, processes: u32) -> Self {
+        let limits = self.limits.iter().map(|limit| limit.share_of(processes)).collect();
+        let concurrency = self.concurrency.map(|permits| (permits / processes.max(1)).max(1));
+        Self { limits, concurrency, ..*self }
     }
 
     /// The same quota with [`Limit::with_headroom`] on every limit.

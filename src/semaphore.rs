@@ -19,6 +19,12 @@ impl Permits {
         Self { limit, held: 0 }
     }
 
+    /// What each of so many processes may have of them, one at least, of which `held` are held.
+    #[must_use]
+    pub fn share_of(&self, processes: u32, held: u32) -> Self {
+        Self { limit: self.limit.map(|limit| (limit / processes.max(1)).max(1)), held }
+    }
+
     /// The most that may be held at once.
     #[must_use]
     pub const fn limit(&self) -> Option<u32> {
@@ -45,6 +51,11 @@ impl Permits {
     /// Gives one back.
     pub fn give_back(&mut self) {
         self.held = self.held.saturating_sub(1);
+    }
+
+    /// Sets how many are held, where somebody else has counted.
+    pub(crate) fn set_held(&mut self, held: u32) {
+        self.held = held;
     }
 
     /// Sets how many there are. Held ones stay held.

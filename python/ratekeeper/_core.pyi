@@ -16,7 +16,7 @@ from typing_extensions import Self, disjoint_base
 from .costs.spend import Outcome
 from .providers.limits import LearnedLimit
 from .providers.usage import Usage
-from .status import DimensionName, Status
+from .status import DimensionName, Status, StorePolicy, StoreTurn
 
 __all__ = [
     "Cost",
@@ -37,24 +37,46 @@ __all__ = [
     "Semaphore",
     "Throttle",
     "check_store",
+    "forget_sigterm",
     "leave_stores",
     "pulse_stores",
     "reserve",
+    "store_turns",
+    "tell_of_sigterm",
 ]
 
-def check_store(store: str) -> None:
+def check_store(store: str, store_lost: str = "share") -> None:
     """Opens a store, and makes it if it is not there.
 
     Raises:
-        ConfigError: The URL names none.
+        ConfigError: The URL names none, or `store_lost` is no policy.
         StoreError: It cannot be used.
     """
 
-def leave_stores() -> None:
-    """Gives back at once what this process holds in all stores."""
+def forget_sigterm() -> None:
+    """Has SIGTERM end this process again, after `tell_of_sigterm`."""
+
+def leave_stores(*, ending: bool = False) -> None:
+    """Gives back at once what this process holds in all stores.
+
+    Args:
+        ending: Nobody is to get anything afterwards: this process is about to be ended by a signal.
+    """
 
 def pulse_stores() -> None:
-    """Says in all stores that this process is there."""
+    """Says in all stores that this process is there, and tries those that are lost again."""
+
+def store_turns() -> list[StoreTurn]:
+    """Which stores were lost and came back since this was last asked."""
+
+def tell_of_sigterm(pipe: int) -> None:
+    """Has SIGTERM write ``b"t"`` into a pipe, if it would otherwise end this process; a second one ends it.
+
+    Not in a child of a fork: it has to ask for itself.
+
+    Args:
+        pipe: The descriptor to write to, which must not block.
+    """
 
 @final
 class Entry:
@@ -290,11 +312,15 @@ class RateLimiter:
         lease_ttl: Seconds after which a lease that was neither ended nor renewed loses its permit. Not beside ``within``.
         careful: Starts with a few calls at once, and more with each answer, as long as nothing is known of the limits.
         clock: A clock for tests. Not beside ``within``.
-        store: Where the state is, for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``, a file in a
-            folder that is there; always an absolute path. None is this process alone. Not beside ``within``.
+        store: Where the state is, for all processes that name it: ``"sqlite:////var/lib/myapp/quota.db"``, a file in a
+            folder that is there (with three slashes from the working directory of now), or ``"redis://host:6379/0"``.
+            None is this process alone. Not beside ``within``.
+        store_lost: What is done while the store cannot be reached, after it could be: ``"share"`` goes on with each limit
+            divided by the last known number of processes, ``"open"`` grants everything, ``"closed"`` raises StoreError
+            where a lease is asked for. Only beside ``store``.
 
     Raises:
-        StoreError: The store cannot be used, here and wherever a lease is asked for or ended.
+        StoreError: The store cannot be used.
     """
 
     def __new__(
@@ -309,6 +335,7 @@ class RateLimiter:
         careful: bool = False,
         clock: ManualClock | None = None,
         store: str | None = None,
+        store_lost: StorePolicy = "share",
     ) -> Self: ...
     @property
     def name(self) -> str: ...
@@ -618,11 +645,26 @@ class RetryBudget:
     retry cost. Empty, it lends one retry in 10 seconds. The shape is that of the AWS SDKs.
 
     Args:
-        capacity: What it holds when full, as at the start; from 14.
+        capacity: What it holds when full, as at the start; from 14. In a store it is 100.
         clock: A clock for tests.
+        store: The URL of the store that keeps it for all processes; None for this one.
+        store_lost: What is done while it cannot be reached.
+        scope: Whose it is there.
+
+    Raises:
+        ConfigError: A number is out of range.
+        StoreError: The store cannot be used; so do all its methods.
     """
 
-    def __new__(cls, capacity: int = 100, *, clock: ManualClock | None = None) -> Self: ...
+    def __new__(
+        cls,
+        capacity: int = 100,
+        *,
+        clock: ManualClock | None = None,
+        store: str | None = None,
+        store_lost: StorePolicy = "share",
+        scope: str = "",
+    ) -> Self: ...
     @property
     def capacity(self) -> int: ...
     @property
@@ -705,6 +747,13 @@ class Purse:
         tokens: The most tokens.
         calls: The most calls.
         warn_at: The share of any of them from which a settlement says so, once a window.
+        store: The URL of the store that keeps it for all processes; None for this one.
+        store_lost: What is done while it cannot be reached.
+        key: What it is about, the same in every process.
+
+    Raises:
+        ConfigError: The URL names no store.
+        StoreError: The store cannot be used; so do its methods, and `reserve`.
     """
 
     def __new__(
@@ -714,6 +763,9 @@ class Purse:
         tokens: int | None = None,
         calls: int | None = None,
         warn_at: float = 1.0,
+        store: str | None = None,
+        store_lost: StorePolicy = "share",
+        key: str = "",
     ) -> Self: ...
     def set_ceiling(
         self, *, pico_usd: int | None = None, tokens: int | None = None, calls: int | None = None
@@ -728,9 +780,23 @@ class Purse:
     def charge(self, pico_usd: int = 0, tokens: int = 0, calls: int = 0) -> None:
         """Adds what was taken without a reservation."""
     def forget_reserved(self) -> None:
-        """Forgets what is reserved: in a forked child, the calls in flight are the parent's."""
+        """Forgets what is reserved: in a forked child, the calls in flight are the parent's, and in a store stay so."""
+    def refresh(self) -> None:
+        """Looks how it stands in its store."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether a store keeps it."""
+    @property
+    def is_remote(self) -> bool:
+        """Whether to ask for it may take longer than an event loop should stand still."""
+    @property
+    def skew(self) -> float:
+        """Seconds by which the clock that its windows go by is ahead of this machine's."""
     def state(self) -> dict[str, Any]:
-        """``limit``, ``spent`` and ``reserved`` as (pico-USD, tokens, calls), and ``window`` as (start, end) or None."""
+        """``limit``, ``spent`` and ``reserved`` as (pico-USD, tokens, calls), and ``window`` as (start, end) or None.
+
+        Of one in a store, as it was last seen there.
+        """
 
 @final
 class Hold:
@@ -741,9 +807,13 @@ class Hold:
 
         Raises:
             LeaseError: It was settled before.
+            StoreError: The store cannot be reached: nothing is settled, and it can be tried again.
         """
     @property
     def reserved(self) -> tuple[int, int, int]: ...
+    @property
+    def is_remote(self) -> bool:
+        """Whether to settle it may take longer than an event loop should stand still."""
 
 def reserve(
     purses: tuple[Purse, ...], pico_usd: int, tokens: int, calls: int, now: float
@@ -762,7 +832,8 @@ def reserve(
         it is used up), and the measure.
 
     Raises:
-        ConfigError: A purse is there twice.
+        ConfigError: A purse is there twice, or two are in different stores.
+        StoreError: The store cannot be reached; nothing is reserved.
     """
 
 @disjoint_base

@@ -1,23 +1,29 @@
 """Checks of settings, whether they come from code, a file or the environment.
 
 Owns the wording: the setting's full name, what was expected, what was there. Changes no value beyond its
-type.
+type, but for a path that would mean another file elsewhere.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from math import isfinite
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .status import StorePolicy
 
 #: As in the core: a larger number is a typing error rather than a quota.
 MAX_AMOUNT = 1_000_000_000_000
 MAX_CONCURRENCY = 1_000_000
 _MAX_SECONDS = 31 * 24 * 3600.0
 _MAX_SHOWN = 60
+#: What stands before the path of a SQLite file.
+_SQLITE = "sqlite:///"
 
 
 def fail(field: str, expected: str, got: object) -> NoReturn:
@@ -69,6 +75,13 @@ def text(value: object, field: str) -> str:
     """A text that is not empty."""
     if not isinstance(value, str) or not value:
         fail(field, "a text that is not empty", value)
+    return value
+
+
+def store_lost(value: object, field: str) -> StorePolicy:
+    """What is done while a store is lost."""
+    if value not in ("share", "open", "closed"):
+        fail(field, '"share", "open" or "closed"', value)
     return value
 
 
@@ -138,3 +151,10 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
 def quoted(name: str) -> str:
     """A key as it is written in a TOML path."""
     return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else f'"{name}"'
+
+
+def store(value: object, field: str) -> str:
+    """The address of a store, which for a SQLite file stays the same wherever the process goes."""
+    address = text(value, field)
+    path = address.removeprefix(_SQLITE)
+    return _SQLITE + os.path.abspath(path) if path and path != address else address

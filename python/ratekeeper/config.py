@@ -5,7 +5,8 @@ Owns the file's format. Reads nothing but the file and the environment it is giv
 The file's tables have the names of the Keeper's arguments::
 
     headroom = 0.25                # seconds; also lease_ttl, timeout, slow_wait, name
-    store = "sqlite:///var/lib/myapp/quota.db"  # one quota for all processes of a host
+    store = "sqlite:////var/lib/myapp/quota.db"  # or "redis://host:6379/0": one quota for all processes
+    store_lost = "share"           # or "open", "closed": what is done while it cannot be reached
 
     [quota]                        # the default of every scope
     rpm = 500
@@ -41,7 +42,7 @@ The file's tables have the names of the Keeper's arguments::
     prices = "prices.toml"         # your own prices; costs = "sqlite:///costs.db" keeps the ledger in a file
 
 Environment: RATEKEEPER_CONFIG names the file; RATEKEEPER_RPM, RATEKEEPER_TPM, RATEKEEPER_CONCURRENCY and so
-on set single keys of [quota]; RATEKEEPER_HEADROOM, _LEASE_TTL, _TIMEOUT, _SLOW_WAIT and _STORE the rest. The
+on set single keys of [quota]; RATEKEEPER_HEADROOM, _LEASE_TTL, _TIMEOUT, _SLOW_WAIT, _STORE and _STORE_LOST the rest. The
 environment wins over the file.
 """
 
@@ -59,6 +60,7 @@ from .errors import ConfigError
 
 if TYPE_CHECKING:
     from .budgets.budget import Budget
+    from .status import StorePolicy
 
 T = TypeVar("T")
 
@@ -71,6 +73,9 @@ _RETRY_KEYS = ("attempts", "timeout", "wait_initial", "wait_max", "jitter")
 _BUDGET_KEYS = ("usd", "tokens", "calls", "seconds", "per", "tz", "by", "tags", "warn_at", "name")
 _LIMIT_KEYS = ("dimension", "amount", "per", "burst")
 _SECONDS = ("headroom", "lease_ttl", "timeout", "slow_wait")
+_TEXTS = ("store", "store_lost")
+#: What Kubernetes sets for a service named ratekeeper begins with these.
+_KUBERNETES = ("SERVICE_", "PORT")
 
 
 class Settings(TypedDict, total=False):
@@ -92,6 +97,7 @@ class Settings(TypedDict, total=False):
     prices: str
     costs: str
     store: str
+    store_lost: StorePolicy
 
 
 def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -228,6 +234,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "prices": checks.text,
     "costs": checks.text,
     "store": checks.text,
+    "store_lost": checks.store_lost,
 }
 
 
@@ -270,8 +277,9 @@ def _overlay(document: dict[str, Any], environ: Mapping[str, str]) -> None:
             document[key] = checks.seconds(
                 _number(value, float), _PREFIX + key.upper(), zero=key == "headroom"
             )
-    if environ.get(f"{_PREFIX}STORE"):
-        document["store"] = environ[f"{_PREFIX}STORE"]
+    for key in _TEXTS:
+        if environ.get(_PREFIX + key.upper()):
+            document[key] = environ[_PREFIX + key.upper()]
 
 
 def _number(value: str, kind: Callable[[str], float]) -> object:
@@ -287,10 +295,10 @@ def _refuse_misspelt(environ: Mapping[str, str]) -> None:
 
     Others are left alone: Kubernetes sets RATEKEEPER_PORT and the like for a service of that name.
     """
-    ours = [key.upper() for key in (*RATES, "concurrency", "config", "store", *_SECONDS)]
+    ours = [key.upper() for key in (*RATES, "concurrency", "config", *_TEXTS, *_SECONDS)]
     for name in environ:
         suffix = name.removeprefix(_PREFIX)
-        if name.startswith(_PREFIX) and suffix not in ours:
+        if name.startswith(_PREFIX) and suffix not in ours and not suffix.startswith(_KUBERNETES):
             near = checks.nearest(suffix, ours)
             if near is not None:
                 raise ConfigError(f"{name}: no such setting; did you mean {_PREFIX}{near}?", field=name)

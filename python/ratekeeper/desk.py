@@ -16,7 +16,7 @@ from .errors import ConfigError
 from .given_up import GivenUp
 
 if TYPE_CHECKING:
-    from ._core import Estimator, ManualClock, Quota, RateLimiter, RetryPolicy
+    from ._core import Estimator, Quota, RateLimiter, RetryPolicy
     from .budgets.till import Till
     from .hooks import Hooks
     from .keeper import Keeper
@@ -49,14 +49,14 @@ class Lane:
         *,
         setting: str | None,
         quotas: Callable[[str], Iterator[Quota]],
-        clock: ManualClock | None = None,
+        budget: RetryBudget | None = None,
     ) -> None:
         self.scope = scope
         self.limiter = limiter
         self.setting = setting
         self.quotas = quotas
         self.pending_since: float | None = None
-        self.budget = RetryBudget(clock=clock)
+        self.budget = budget or RetryBudget()
         self.given_up = GivenUp()
         self.last_error: tuple[Exception, float] | None = None
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .costs import CostTracker
     from .prices import PriceBook
     from .retry import Decorator
-    from .status import Status
+    from .status import Status, StorePolicy, StoreStatus
 
 #: The entry of `tenants` for those that have none of their own.
 ANY_TENANT = "*"
@@ -48,6 +48,7 @@ class KeeperStatus(TypedDict):
     """What `Keeper.status` gives; all of it is JSON-able."""
 
     name: str
+    store: StoreStatus | None  # None: there is none, or no call was made yet
     scopes: dict[str, Status]
     retry_budgets: dict[str, int]  # what is left of each scope's 100
     estimates: list[dict[str, Any]]
@@ -88,8 +89,11 @@ class Keeper(Frameworks):
             memory.
         slow_wait: Seconds from which a wait is worth a line in the log.
         name: By which an object that was wrapped, pickled and sent to another process finds the keeper there.
-        store: Where quotas are counted for all processes that name it: ``"sqlite:///var/lib/myapp/quota.db"``
-            for those of one host, always an absolute path; None for this process alone.
+        store: Where quotas, `budgets` and what retries may take are counted for all processes that name it:
+            ``"sqlite:////var/lib/myapp/quota.db"`` for those of one host (with three slashes from the working directory of
+            now), ``"redis://host:6379/0"`` for those of many; None for this process alone.
+        store_lost: While the store cannot be reached, ``"share"`` goes on with each quota divided by the last known number
+            of processes, ``"open"`` grants everything, ``"closed"`` raises StoreError.
         clock: A ManualClock in tests.
 
     Raises:
@@ -118,6 +122,7 @@ class Keeper(Frameworks):
         slow_wait: Seconds = 10.0,
         name: str = "default",
         store: str | None = None,
+        store_lost: StorePolicy = "share",
         clock: ManualClock | None = None,
     ) -> None:
         if quota is not None:
@@ -132,24 +137,24 @@ class Keeper(Frameworks):
         self._tenants = _by_name(tenants, "tenants")
         self._weights = checks.weights(weights or {}, "weights")
         self._headroom = checks.seconds(headroom, "headroom", zero=True)
-        self._outermost: dict[str, Any] = {
-            "lease_ttl": checks.seconds(lease_ttl, "lease_ttl"),
-            "clock": clock,
-            "store": store,
-        }
+        store = None if store is None else checks.store(store, "store")
+        lease_ttl = checks.seconds(lease_ttl, "lease_ttl")
+        self._outermost: dict[str, Any] = {"lease_ttl": lease_ttl, "clock": clock, "store": store}
+        self._store, self._store_lost = store, checks.store_lost(store_lost, "store_lost")
         if store is not None:
-            check_store(checks.text(store, "store"))
+            self._outermost["store_lost"] = store_lost
+            check_store(store, store_lost)
         if retry is not None and not isinstance(retry, RetryPolicy):
             checks.fail("retry", "a ratekeeper.RetryPolicy or None", retry)
         self._retry = retry
         self._timeout = None if timeout is None else checks.seconds(timeout, "timeout")
         self._notices = Notices(checks.seconds(slow_wait, "slow_wait"))
         self._clock = clock
-        self._budget = RetryBudget(clock=clock)
+        self._budget = RetryBudget(clock=clock, store=store, store_lost=store_lost, scope=f"keeper {name}")
         self._estimator = Estimator()
         self._lanes: dict[Scope, Lane] = {}
         self._accounts: dict[str, RateLimiter] = {}
-        self._till = opened(prices, costs, budgets)
+        self._till = opened(prices, costs, budgets, store, store_lost)
         self._desk = Desk(
             name=name,
             owner=self,
@@ -267,9 +272,11 @@ class Keeper(Frameworks):
 
     def status(self) -> KeeperStatus:
         """Per scope what remains, who waits and why; per model and caller how good the estimates are."""
+        scopes = {str(scope): lane.limiter.status() for scope, lane in list(self._lanes.items())}
         return {
             "name": self.name,
-            "scopes": {str(scope): lane.limiter.status() for scope, lane in list(self._lanes.items())},
+            "store": next((status["store"] for status in scopes.values()), None),
+            "scopes": scopes,
             "retry_budgets": {str(scope): lane.budget.balance for scope, lane in list(self._lanes.items())},
             "estimates": self._estimator.status(),
             "budgets": [row for budget in self._till.budgets for row in budget.status()],
@@ -344,7 +351,10 @@ class Keeper(Frameworks):
             if cap is not None and tenant:
                 yield cap
 
-        return Lane(str(scope), limiter, setting=pattern, quotas=quotas, clock=self._clock)
+        budget = RetryBudget(
+            clock=self._clock, store=self._store, store_lost=self._store_lost, scope=str(scope)
+        )
+        return Lane(str(scope), limiter, setting=pattern, quotas=quotas, budget=budget)
 
     def _account(self, scope: Scope) -> RateLimiter | None:
         """The limiter of the scope's account, if it has a quota of its own."""

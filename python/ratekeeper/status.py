@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 DimensionName = Literal["requests", "tokens", "input_tokens", "output_tokens"]
+StorePolicy = Literal["share", "open", "closed"]
 
 
 class LimitStatus(TypedDict):
@@ -19,6 +20,25 @@ class LimitStatus(TypedDict):
     source: Literal["configured", "learned", "assumed"]  # by the user, from headers, from refusals
     configured: int | None  # what the user grants, where the limit in force may be less
     age: float  # since the limit in force is what it is
+
+
+class StoreStatus(TypedDict):
+    """Whether what processes share can be reached; times in seconds."""
+
+    url: str  # without user, password and query
+    state: Literal["ok", "lost"]
+    since: float  # how long the state has been what it is
+    processes: int  # that used it when it was last seen, this one included
+    policy: StorePolicy
+    losses: int  # how often it was lost
+    decided_alone: int  # calls granted while it was lost
+
+
+class StoreTurn(StoreStatus):
+    """A store was lost, or is there again: `since` and `decided_alone` are then those of the loss."""
+
+    is_back: bool
+    why: str
 
 
 class HeadStatus(TypedDict):
@@ -42,4 +62,5 @@ class Status(TypedDict):
     waiting: int  # all that need this quota, also through limiters inside it
     waiting_by_tenant: dict[str, int]
     head: HeadStatus | None
+    store: StoreStatus | None  # None: the limiter is this process's own
     within: Status | None  # the enclosing limiter

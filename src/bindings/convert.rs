@@ -121,7 +121,7 @@ fn exception(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             attributes.set_item("limit", misfit.limit)?;
             "NeverFitsError"
         }
-        Error::Store { store, .. } | Error::Shared { store, .. } => {
+        Error::Store { store, .. } => {
             attributes.set_item("store", store)?;
             "StoreError"
         }

@@ -10,6 +10,7 @@ use crate::limiter::{self, Admission, Limiter, Request};
 use crate::pace::{Setback, Told};
 use crate::queue::Ticket;
 use crate::quota::Amounts;
+use crate::store::Remote;
 use crate::throttle::{self, Throttle, Turn};
 
 /// Who decides.
@@ -118,8 +119,18 @@ impl Engine {
         }
     }
 
+    /// The store, if it is a round trip away.
+    pub(super) fn remote(&self) -> Option<&dyn Remote> {
+        match self {
+            Self::Limiter(limiter) => limiter.remote(),
+            Self::Throttle(_) => None,
+        }
+    }
+
+    /// When somebody who waits has to look; never, where an agent does.
     pub(super) fn wake_at(&self) -> Option<Time> {
         match self {
+            Self::Limiter(limiter) if limiter.remote().is_some() => None,
             Self::Limiter(limiter) => limiter.wake_at(),
             Self::Throttle(throttle) => throttle.wake_at(),
         }
@@ -205,10 +216,17 @@ fn with_request<T>(
         unreachable!("only limiters take requests")
     };
     let tenant = tenant.as_deref().unwrap_or("");
-    let path = scopes.path_of(limiter, tenant)?;
+    let capped;
+    let path = if let Some(path) = scopes.fixed_path(tenant) {
+        path
+    } else {
+        let _inside = limiter.inside();
+        capped = scopes.path_of(limiter, tenant)?;
+        &capped
+    };
     act(&Request {
         class: scopes.class,
-        path: &path,
+        path,
         tenant,
         priority: *priority,
         amounts: *amounts,

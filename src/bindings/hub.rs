@@ -10,12 +10,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::agent::Agent;
 use super::engine::{Ask, Engine, Grant};
 use super::loops::{Driver, running_loop};
 use super::stores;
 use super::threads::Parked;
 use crate::clock::Time;
 use crate::error::Result;
+use crate::store::Remote;
 
 /// How often this process is the child of a fork.
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -28,6 +30,8 @@ pub(super) struct Hub {
     is_manual: bool,
     /// Whether other processes share the engine's state, and have to be told that this one is there.
     is_shared: bool,
+    /// Who asks, where the engine's state is a round trip away.
+    agent: Option<Agent>,
     drivers: Mutex<HashMap<usize, Arc<Driver>>>,
     forks: AtomicU64,
     me: Weak<Self>,
@@ -40,8 +44,10 @@ impl Hub {
 
     /// A hub whose engine's state other processes share too.
     pub(super) fn sharing(engine: Engine, is_manual: bool, is_shared: bool) -> Arc<Self> {
+        let agent = engine.remote().is_some().then(Agent::default);
         Arc::new_cyclic(|me| Self {
             engine,
+            agent,
             parked: Mutex::default(),
             is_manual,
             is_shared,
@@ -60,12 +66,19 @@ impl Hub {
     /// Asks the engine for what can be had at once.
     pub(super) fn try_start(&self, py: Python<'_>, ask: &Ask) -> Result<Grant> {
         self.prepare(py);
-        self.engine.try_start(ask)
+        let Some(agent) = &self.agent else { return self.engine.try_start(ask) };
+        let started = py.detach(|| self.engine.try_start(ask))?;
+        // As long as it is held, somebody has to say that this process is there.
+        agent.kick(self);
+        Ok(started)
     }
 
     /// Lets everybody start who can, and sets the timers.
     pub(super) fn pump(&self, py: Python<'_>) {
         self.leave_parent_behind(py);
+        if let Some(agent) = &self.agent {
+            return agent.kick(self);
+        }
         loop {
             let (done, wake_at) = self.engine.poll();
             let undelivered: Vec<Grant> = done
@@ -83,7 +96,8 @@ impl Hub {
 
     /// Pumps if anybody waits: something was given back.
     pub(super) fn given_back(&self, py: Python<'_>) {
-        if self.engine.has_waiting() {
+        // An agent has to tell the store, whoever waits.
+        if self.agent.is_some() || self.engine.has_waiting() {
             self.pump(py);
         }
     }
@@ -127,6 +141,20 @@ impl Hub {
         self.drivers.lock().remove(&driver.key())
     }
 
+    /// Who asks, where the engine's state is a round trip away.
+    pub(super) fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
+    }
+
+    /// The store that it asks.
+    pub(super) fn remote(&self) -> Option<&dyn Remote> {
+        self.engine.remote()
+    }
+
+    pub(super) fn weak(&self) -> Weak<Self> {
+        self.me.clone()
+    }
+
     /// Whether time only moves when told to.
     pub(super) fn is_manual(&self) -> bool {
         self.is_manual
@@ -157,6 +185,14 @@ impl Hub {
             && self.engine.wake_at().is_some_and(|wake_at| wake_at <= self.engine.now())
         {
             self.pump(py);
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if let (Some(agent), Some(remote)) = (&mut self.agent, self.engine.remote()) {
+            agent.release(remote);
         }
     }
 }

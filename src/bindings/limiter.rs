@@ -74,8 +74,8 @@ impl RateLimiter {
 impl RateLimiter {
     #[new]
     #[pyo3(
-        signature = (quota, *, name = "default", within = None, tenants = None, weights = None, lease_ttl = None, careful = false, clock = None, store = None),
-        text_signature = "(quota, *, name='default', within=None, tenants=None, weights=None, lease_ttl=600.0, careful=False, clock=None, store=None)"
+        signature = (quota, *, name = "default", within = None, tenants = None, weights = None, lease_ttl = None, careful = false, clock = None, store = None, store_lost = None),
+        text_signature = "(quota, *, name='default', within=None, tenants=None, weights=None, lease_ttl=600.0, careful=False, clock=None, store=None, store_lost='share')"
     )]
     #[allow(clippy::too_many_arguments, reason = "keywords of the Python constructor")]
     pub(super) fn new(
@@ -89,9 +89,14 @@ impl RateLimiter {
         careful: bool,
         clock: Option<&Bound<'_, ManualClock>>,
         store: Option<&Bound<'_, PyAny>>,
+        store_lost: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let given =
-            [("lease_ttl", lease_ttl.is_some()), ("clock", clock.is_some()), ("store", store.is_some())];
+        let given = [
+            ("lease_ttl", lease_ttl.is_some()),
+            ("clock", clock.is_some()),
+            ("store", store.is_some()),
+            ("store_lost", store_lost.is_some()),
+        ];
         if let Some((given, _)) = given.iter().find(|(_, is_given)| *is_given && within.is_some()) {
             return Err(raise(
                 py,
@@ -107,11 +112,11 @@ impl RateLimiter {
             let expected = format!("at most {MAX_DEPTH} limiters and tenant caps inside each other");
             return Err(raise(py, Error::invalid("within", expected, depth)));
         }
-        let hub = match outer {
-            Some(outer) => outer.hub.clone(),
-            None => {
-                new_hub(py, lease_ttl.map_or(Ok(LEASE_TTL), |ttl| span("lease_ttl", ttl))?, clock, store)?
-            }
+        let hub = if let Some(outer) = outer {
+            outer.hub.clone()
+        } else {
+            let lease_ttl = lease_ttl.map_or(Ok(LEASE_TTL), |ttl| span("lease_ttl", ttl))?;
+            new_hub(py, lease_ttl, clock, (store, store_lost))?
         };
         let name =
             around.as_ref().map_or_else(|| name.to_owned(), |around| format!("{}/{name}", around.name));
@@ -207,7 +212,9 @@ impl RateLimiter {
     /// The limiter as it stands.
     pub(super) fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.hub.leave_parent_behind(py);
-        let status = self.limiter().status(self.scopes.scope).map_err(|error| raise(py, error))?;
+        let look = || self.limiter().status(self.scopes.scope);
+        let status = if self.hub.remote().is_some() { py.detach(look) } else { look() };
+        let status = status.map_err(|error| raise(py, error))?;
         let status = status_of(py, &status)?;
         let within = self.within.as_ref().map(|outer| outer.get().status(py)).transpose()?;
         status.set_item("within", within)?;
@@ -224,9 +231,12 @@ fn new_hub(
     py: Python<'_>,
     lease_ttl: Duration,
     clock: Option<&Bound<'_, ManualClock>>,
-    store: Option<&Bound<'_, PyAny>>,
+    (store, lost): (Option<&Bound<'_, PyAny>>, Option<&Bound<'_, PyAny>>),
 ) -> PyResult<Arc<Hub>> {
-    let shared = store.map(|store| stores::open(py, store, lease_ttl, clock)).transpose()?;
+    if store.is_none() && lost.is_some() {
+        return Err(raise(py, Error::invalid("store_lost", "a `store` beside it", "none")));
+    }
+    let shared = store.map(|store| stores::open(py, store, lease_ttl, lost, clock)).transpose()?;
     let is_shared = shared.is_some();
     let store = shared.unwrap_or_else(|| Arc::new(MemoryStore::new(clock_of(clock), lease_ttl)));
     let hub = Hub::sharing(Engine::Limiter(Limiter::new(store)), clock.is_some(), is_shared);

@@ -3,12 +3,14 @@
 //! Everything here runs with the interpreter attached, and the core's locks are taken only then, never across a call into Python:
 //! a fork cannot find them held, and a finaliser that settles a lease cannot deadlock.
 
+mod agent;
 mod budget;
 mod claim;
 mod clock;
 mod convert;
 mod engine;
 mod estimate;
+mod hold;
 mod hub;
 mod lease;
 mod ledger;
@@ -19,6 +21,7 @@ mod quota;
 mod retry;
 mod scopes;
 mod semaphore;
+mod sigterm;
 mod status;
 mod stores;
 mod threads;
@@ -30,9 +33,9 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<budget::Hold>()?;
+    module.add_class::<hold::Hold>()?;
     module.add_class::<budget::Purse>()?;
-    module.add_function(wrap_pyfunction!(budget::reserve, module)?)?;
+    module.add_function(wrap_pyfunction!(hold::reserve, module)?)?;
     module.add_class::<clock::ManualClock>()?;
     module.add_class::<estimate::Estimator>()?;
     module.add_class::<lease::Lease>()?;
@@ -48,6 +51,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<retry::RetryPolicy>()?;
     module.add_class::<semaphore::Semaphore>()?;
     module.add_class::<throttle::Throttle>()?;
+    sigterm::add_to(module)?;
     stores::add_to(module)?;
     hub::forget_parent_after_fork(module.py())
 }

@@ -11,8 +11,11 @@ use pyo3::types::PyTuple;
 use super::clock::{ManualClock, clock_of};
 use super::convert::{duration, raise, span};
 use super::quota::permits_of;
+use super::stores::{open_purses, policy_of};
 use crate::clock::Clock;
-use crate::retry::{self, Decision, Hint, Jitter, Kind, Policy, Progress};
+use crate::error::Error;
+use crate::retry::{self, Decision, Hint, Jitter, Kind, Policy, Progress, Reason};
+use crate::store::retries::Retries;
 
 /// When to try again: how often, for how long, and how the waits grow.
 #[pyclass(frozen, eq, hash, module = "ratekeeper._core")]
@@ -94,8 +97,10 @@ impl RetryPolicy {
         };
         let progress = Progress { attempt, elapsed: seconds(elapsed), last_wait: seconds(last_wait) };
         let mut decision = self.0.decide(kind, hint, &progress, random);
-        if let Some(budget) = budget.map(Bound::get) {
-            decision = budget.state.lock().afford(decision, kind, queued, budget.clock.now());
+        if let (Some(budget), Decision::RetryAfter(_)) = (budget, decision)
+            && !budget.get().try_take_kind(py, kind, queued)?
+        {
+            decision = Decision::GiveUp(Reason::Budget);
         }
         match decision {
             Decision::RetryAfter(wait) => Ok(wait.as_secs_f64().into_pyobject(py)?.into_any()),
@@ -126,53 +131,104 @@ impl RetryPolicy {
 /// How many retries whoever shares it can afford just now.
 #[pyclass(frozen, module = "ratekeeper._core")]
 pub(super) struct RetryBudget {
-    state: Mutex<retry::RetryBudget>,
+    state: Kept,
     clock: Arc<dyn Clock>,
+}
+
+/// Where the state of a retry budget is.
+enum Kept {
+    Here(Mutex<retry::RetryBudget>),
+    Shared(Arc<dyn Retries>, String),
 }
 
 #[pymethods]
 impl RetryBudget {
     #[new]
-    #[pyo3(signature = (capacity = None, *, clock = None), text_signature = "(capacity=100, *, clock=None)")]
+    #[pyo3(
+        signature = (capacity = None, *, clock = None, store = None, store_lost = None, scope = ""),
+        text_signature = "(capacity=100, *, clock=None, store=None, store_lost='share', scope='')"
+    )]
     fn new(
         py: Python<'_>,
         capacity: Option<&Bound<'_, PyAny>>,
         clock: Option<&Bound<'_, ManualClock>>,
+        store: Option<&str>,
+        store_lost: Option<&Bound<'_, PyAny>>,
+        scope: &str,
     ) -> PyResult<Self> {
         let capacity = capacity.map_or(Ok(retry::CAPACITY), |capacity| permits_of("capacity", capacity))?;
         let state = retry::RetryBudget::new(capacity).map_err(|error| raise(py, error))?;
-        Ok(Self { state: Mutex::new(state), clock: clock_of(clock) })
+        let state = match store {
+            None => Kept::Here(Mutex::new(state)),
+            Some(_) if capacity != retry::CAPACITY => {
+                let expected = format!("{} in a store", retry::CAPACITY);
+                return Err(raise(py, Error::invalid("capacity", expected, capacity)));
+            }
+            Some(store) => {
+                let policy = policy_of(py, store_lost)?;
+                Kept::Shared(open_purses(py, store, policy, clock)?.1, scope.to_owned())
+            }
+        };
+        Ok(Self { state, clock: clock_of(clock) })
     }
 
     #[getter]
     fn capacity(&self) -> u32 {
-        self.state.lock().capacity()
+        match &self.state {
+            Kept::Here(state) => state.lock().capacity(),
+            Kept::Shared(..) => retry::CAPACITY,
+        }
     }
 
     #[getter]
-    fn balance(&self) -> u32 {
-        self.state.lock().balance()
+    fn balance(&self, py: Python<'_>) -> PyResult<u32> {
+        match &self.state {
+            Kept::Here(state) => Ok(state.lock().balance()),
+            Kept::Shared(retries, scope) => shared(py, &**retries, || retries.balance(scope)),
+        }
     }
 
     /// Pays for one retry after a failure of that kind; False, and nothing changes, if it cannot be afforded.
     #[pyo3(signature = (kind, *, queued = false))]
     fn try_take(&self, py: Python<'_>, kind: &str, queued: bool) -> PyResult<bool> {
-        let kind = kind_of(py, kind)?;
-        Ok(self.state.lock().try_take(kind, queued, self.clock.now()))
+        self.try_take_kind(py, kind_of(py, kind)?, queued)
     }
 
     /// A call has succeeded, after that failure or at its first attempt.
     #[pyo3(signature = (last_failure = None, *, queued = false))]
     fn succeeded(&self, py: Python<'_>, last_failure: Option<&str>, queued: bool) -> PyResult<()> {
         let last_failure = last_failure.map(|kind| kind_of(py, kind)).transpose()?;
-        self.state.lock().succeeded(last_failure, queued);
+        match &self.state {
+            Kept::Here(state) => state.lock().succeeded(last_failure, queued),
+            Kept::Shared(retries, scope) => {
+                shared(py, &**retries, || retries.succeeded(scope, last_failure, queued))?;
+            }
+        }
         Ok(())
     }
 
-    fn __repr__(&self) -> String {
-        let state = self.state.lock();
-        format!("<RetryBudget: {} of {}>", state.balance(), state.capacity())
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("<RetryBudget: {} of {}>", self.balance(py)?, self.capacity()))
     }
+}
+
+impl RetryBudget {
+    fn try_take_kind(&self, py: Python<'_>, kind: Kind, queued: bool) -> PyResult<bool> {
+        match &self.state {
+            Kept::Here(state) => Ok(state.lock().try_take(kind, queued, self.clock.now())),
+            Kept::Shared(retries, scope) => shared(py, &**retries, || retries.try_take(scope, kind, queued)),
+        }
+    }
+}
+
+/// One step of a store: without the interpreter, if that may take long.
+fn shared<T: Send>(
+    py: Python<'_>,
+    retries: &dyn Retries,
+    step: impl FnOnce() -> crate::error::Result<T> + Send,
+) -> PyResult<T> {
+    let done = if retries.is_remote() { py.detach(step) } else { step() };
+    done.map_err(|error| raise(py, error))
 }
 
 /// An argument for which None means something other than leaving it out.

@@ -28,10 +28,16 @@ pub(super) struct Scopes {
 }
 
 impl Scopes {
+    /// All scopes that a tenant's calls fall under, where no cap of its own is among them.
+    #[inline]
+    pub(super) fn fixed_path(&self, tenant: &str) -> Option<&Path> {
+        (tenant.is_empty() || !self.is_capped()).then_some(&self.path)
+    }
+
     /// All scopes that a tenant's calls fall under.
     pub(super) fn path_of(&self, limiter: &Limiter<Arc<Waiter>>, tenant: &str) -> Result<Path> {
-        if tenant.is_empty() || !self.is_capped() {
-            return Ok(self.path);
+        if let Some(path) = self.fixed_path(tenant) {
+            return Ok(*path);
         }
         let inner = match &self.outer {
             Some(outer) => outer.path_of(limiter, tenant)?.with(self.scope).expect(DEPTH_CHECKED),

@@ -35,7 +35,7 @@ impl Semaphore {
         let py = permits.py();
         let default = LEASE_TTL.into_pyobject(py)?.into_any();
         let lease_ttl = Some(lease_ttl.unwrap_or(&default));
-        RateLimiter::new(py, quota_of(permits)?, name, None, None, None, lease_ttl, false, clock, None)
+        RateLimiter::new(py, quota_of(permits)?, name, None, None, None, lease_ttl, false, clock, None, None)
             .map(Self)
     }
 

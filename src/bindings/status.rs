@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::stores::condition_of;
 use crate::clock::Time;
 use crate::limiter::{Head, Status};
 use crate::store::LimitStatus;
@@ -27,6 +28,8 @@ pub(super) fn status_of<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound
     dict.set_item("in_flight", status.scope.in_flight)?;
     dict.set_item("waiting", status.waiting.values().sum::<usize>())?;
     dict.set_item("waiting_by_tenant", waiting_by_tenant)?;
+    let store = status.store.as_ref().map(|store| condition_of(py, store)).transpose()?;
+    dict.set_item("store", store)?;
     dict.set_item("head", status.head.as_ref().map(|head| head_of(py, head, status.now)).transpose()?)?;
     Ok(dict)
 }

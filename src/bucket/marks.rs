@@ -6,7 +6,7 @@ use crate::bytes::Bytes;
 use crate::clock::Time;
 
 /// How many are kept. With more, the oldest two merge to the more extreme of them: for lows that gives back less, never more.
-const KEPT: usize = 8;
+pub(crate) const KEPT: usize = 8;
 
 /// The lowest, or the highest, values since past moments: entries of rising time, each less extreme than the one before.
 #[derive(Clone, Debug)]
@@ -40,6 +40,18 @@ impl Marks {
         Self { extreme: Ordering::Greater, ..Self::lows() }
     }
 
+    pub(super) fn entries(&self) -> &[(Time, u128)] {
+        &self.entries[..self.len]
+    }
+
+    /// Puts these entries in the place of all; false, and nothing is done, for more than are kept.
+    pub(super) fn replace(&mut self, entries: &[(Time, u128)]) -> bool {
+        let Some(places) = self.entries.get_mut(..entries.len()) else { return false };
+        places.copy_from_slice(entries);
+        self.len = entries.len();
+        true
+    }
+
     pub(super) fn record(&mut self, now: Time, value: u128) {
         // The low with which a late bucket starts lies a nanosecond ahead.
         let now = self.entries[..self.len].last().map_or(now, |(last, _)| now.max(*last));
@@ -60,6 +72,13 @@ impl Marks {
     pub(super) fn restart(&mut self, now: Time, value: u128) {
         self.len = 0;
         self.record(now, value);
+    }
+
+    /// The same moments with the part of each of so many processes.
+    pub(super) fn share_of(&self, processes: u32) -> Self {
+        let mut share = self.clone();
+        share.entries.iter_mut().for_each(|(_, value)| *value /= u128::from(processes));
+        share
     }
 
     /// The most extreme value after `time`.

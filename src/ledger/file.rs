@@ -208,7 +208,7 @@ fn check(path: &Path, connection: &Connection) -> Result<bool> {
     if application == 0 && tables == 0 {
         return Ok(false);
     }
-    let refuse = |what: String| Error::Store { store: path.display().to_string(), what };
+    let refuse = |what: String| Error::ledger(path.display(), what);
     if application != APPLICATION {
         return Err(refuse("it is a SQLite file of another application; choose another path".to_owned()));
     }
@@ -267,5 +267,5 @@ fn failure(path: &Path, error: &rusqlite::Error) -> Error {
         }
         _ => error.to_string(),
     };
-    Error::Store { store: path.display().to_string(), what }
+    Error::ledger(path.display(), what)
 }

@@ -153,10 +153,8 @@ impl Writer {
         let its = shared.clone();
         let thread =
             std::thread::Builder::new().name("ratekeeper-ledger".to_owned()).spawn(move || its.run());
-        let thread = thread.map_err(|error| Error::Store {
-            store: path.display().to_string(),
-            what: format!("its thread cannot be started: {error}"),
-        })?;
+        let cannot = |error| Error::ledger(path.display(), format!("its thread cannot be started: {error}"));
+        let thread = thread.map_err(cannot)?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)), generation: generation() })
     }
 

@@ -52,7 +52,7 @@ pub enum Admission {
     Queued {
         /// The place.
         ticket: Ticket,
-        /// Whether polling now may start it or refuse it: it is the first of its class, or its deadline is now.
+        /// Whether somebody has to poll now: it may start or be refused, or has to be refused before anybody would look again.
         poll_now: bool,
     },
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::Time;
 use crate::quota::Dimension;
-use crate::store::ScopeStatus;
+use crate::store::{Condition, ScopeStatus};
 
 /// A scope as it stands, with those who wait for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Status {
     pub waiting: BTreeMap<Arc<str>, usize>,
     /// Why the head of the queue waits.
     pub head: Option<Head>,
+    /// Whether what processes share can be reached; None where nothing is shared.
+    pub store: Option<Condition>,
     /// When this was.
     pub now: Time,
 }

@@ -70,6 +70,14 @@ impl Concurrency {
         Self { limit: f64::INFINITY, is_careful: false, ..Self::careful() }
     }
 
+    /// What each of so many processes may have of it.
+    #[must_use]
+    pub fn share_of(&self, processes: u32) -> Self {
+        let part = |calls: f64| (calls / f64::from(processes.max(1))).max(LOWEST_CONCURRENCY);
+        let (limit, doubles_to, peak) = (part(self.limit), part(self.doubles_to), part(self.peak));
+        Self { limit, doubles_to, peak, ..*self }
+    }
+
     /// The most that may be in flight; None for any number.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1, and saturating")]

@@ -7,25 +7,31 @@ use crate::clock::Time;
 use crate::quota::{Amounts, Dimension};
 
 /// Half of the time that is looked back on.
-const SPAN: Duration = Duration::from_secs(30);
+pub(crate) const SPAN: Duration = Duration::from_secs(30);
 /// Below this a rate is a burst.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Amounts granted, ended and refused in all, and what was accepted at two moments, the earlier one between one and two spans ago.
 #[derive(Clone, Debug, Default)]
 pub struct Flow {
-    granted: Amounts,
-    ended: Amounts,
-    refused: Amounts,
-    earlier: Option<(Time, Amounts)>,
-    later: Option<(Time, Amounts)>,
+    pub(crate) granted: Amounts,
+    pub(crate) ended: Amounts,
+    pub(crate) refused: Amounts,
+    pub(crate) earlier: Option<(Time, Amounts)>,
+    pub(crate) later: Option<(Time, Amounts)>,
     /// When the next moment is taken note of.
-    notes_at: Time,
+    pub(crate) notes_at: Time,
 }
 
 bytes_of_fields!(Flow { granted, ended, refused, earlier, later, notes_at });
 
 impl Flow {
+    /// One that begins with calls in flight.
+    #[must_use]
+    pub fn with(in_flight: Amounts) -> Self {
+        Self { granted: in_flight, ..Self::default() }
+    }
+
     /// A call starts.
     pub fn granted(&mut self, amounts: &Amounts, now: Time) {
         if now >= self.notes_at {

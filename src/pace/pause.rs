@@ -72,6 +72,11 @@ impl Pause {
         self.cut_at.is_none_or(|cut_at| sent_at > cut_at)
     }
 
+    /// When the last episode began, and how many there were without a success in between.
+    pub(crate) const fn episodes(&self) -> (Option<Time>, u32) {
+        (self.cut_at, self.episodes)
+    }
+
     /// A call was refused. Returns the time at which there is room for it: told, or guessed when an episode begins.
     pub fn refused(&mut self, refusal: &Refusal, sent_at: Time, now: Time) -> Time {
         let is_news = self.is_news(sent_at);

@@ -89,6 +89,13 @@ impl Rate {
         Self { before: accepted.max(FIRST_GUESS * call), closed, open, call, haste: 1.0, cut_at: now }
     }
 
+    /// What each of so many processes may have of it; what it accepts is measured anew.
+    #[must_use]
+    pub fn share_of(&self, processes: u32, now: Time) -> Self {
+        let before = self.now() / f64::from(processes.max(1));
+        Self { before, closed: Span::new(now), open: Span::new(now), haste: 1.0, ..*self }
+    }
+
     /// Per second, as it is now.
     #[must_use]
     pub fn now(&self) -> f64 {

@@ -112,17 +112,32 @@ impl Tenants {
         tenant.served
     }
 
+    /// Where a tenant that waits stands.
+    pub(super) fn served(&self, id: TenantId) -> u64 {
+        self.get(id).expect("a tenant is kept while it waits").served
+    }
+
     /// Adds what a call takes; returns where the tenant stood and stands now if it waits, for then it has moved.
     pub(super) fn charge(&mut self, id: TenantId, amounts: &Amounts) -> Option<(u64, u64)> {
+        let (start, moved) = self.lend(id, amounts)?;
+        self.start(start);
+        moved
+    }
+
+    /// The same for a call that may not start yet; tells from where it does ([`Tenants::start`]).
+    pub(super) fn lend(&mut self, id: TenantId, amounts: &Amounts) -> Option<(u64, Option<(u64, u64)>)> {
         let level = self.level;
         let tenant = self.get_mut(id)?;
         let before = tenant.served;
         let start = if tenant.waiting == 0 { before.max(level) } else { before };
         // At least one unit, so that whoever is served moves back in the order.
         tenant.served = start.saturating_add(tenant.share(amounts).max(1));
-        let moved = tenant.moved_from(before);
-        self.level = level.max(start);
-        moved
+        Some((start, tenant.moved_from(before)))
+    }
+
+    /// A call starts: whoever comes now is level with its tenant as it stood.
+    pub(super) fn start(&mut self, start: u64) {
+        self.level = self.level.max(start);
     }
 
     /// Replaces what a call was thought to take by what it took; returns the same as [`Tenants::charge`].

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Decision, Kind, Reason};
+use crate::bytes::bytes_of_fields;
 use crate::clock::Time;
 use crate::error::{Error, Result};
 
@@ -23,6 +24,8 @@ pub struct RetryBudget {
     balance: u32,
     lends_at: Time,
 }
+
+bytes_of_fields!(RetryBudget { capacity, balance, lends_at });
 
 impl Default for RetryBudget {
     fn default() -> Self {

@@ -1,10 +1,13 @@
 //! All scopes and leases as plain state, and the steps on it: pure functions of (state, request, now).
 //! No lock and no clock; a store wraps it in what makes a step atomic.
 
+mod shared;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outage::Held;
 use super::scope::{Scope, Sent};
 use super::{Decision, LeaseId, ScopeStatus};
 use crate::clock::Time;
@@ -100,11 +103,6 @@ impl Book {
     /// Whether it is time to look for idle caps.
     pub(super) fn is_crowded(&self) -> bool {
         self.names.len() >= self.sweep_at
-    }
-
-    /// Takes a scope over as somebody else has left it.
-    pub(super) fn put(&mut self, id: ScopeId, scope: Scope) {
-        self.scopes[id.0 as usize] = Some(Box::new(scope));
     }
 
     /// A scope, unless it was forgotten.
@@ -260,11 +258,30 @@ impl Book {
         self.scopes[id.0 as usize].as_deref_mut()
     }
 
+    /// All scopes that are known and were not forgotten.
+    pub(super) fn ids(&self) -> Vec<ScopeId> {
+        let known = (0..).zip(&self.scopes).filter(|(_, scope)| scope.is_some());
+        known.map(|(index, _)| ScopeId(index)).collect()
+    }
+
+    /// Takes a scope over as it stands, and leaves another in its place.
+    pub(super) fn replace(&mut self, id: ScopeId, scope: Scope) -> Option<Scope> {
+        self.scopes[id.0 as usize].replace(Box::new(scope)).map(|before| *before)
+    }
+
+    /// What the leases on a scope hold.
+    pub(super) fn held(&self, id: ScopeId) -> Held {
+        let leases = self.slots.iter().filter_map(|slot| slot.lease.as_ref());
+        let on_it = leases.filter(|lease| lease.path.scopes().contains(&id));
+        on_it.fold(Held::default(), |held, lease| held.plus(&lease.sent.amounts))
+    }
+
     /// The scopes of a path. One that was forgotten had all its room, and has no say.
     fn along<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'a ScopeId, &'a Scope)> {
         path.scopes().iter().filter_map(|id| Some((id, self.scopes[id.0 as usize].as_deref()?)))
     }
 
+    #[inline]
     pub(super) fn has_room(&self, path: &Path, amounts: &Amounts, now: Time) -> bool {
         self.along(path).all(|(_, scope)| scope.has_room(amounts, now))
     }
@@ -273,12 +290,19 @@ impl Book {
         self.along(path).find(|(_, scope)| !scope.has_permit()).map(|(id, _)| *id)
     }
 
+    #[inline]
     pub(super) fn grant(&mut self, path: &Path, amounts: &Amounts, now: Time) -> LeaseId {
         for id in path.scopes() {
             if let Some(scope) = self.scope_mut(*id) {
                 scope.grant(amounts, now);
             }
         }
+        self.lease_out(path, amounts, now)
+    }
+
+    /// A lease on what its scopes have given already.
+    #[inline]
+    pub(super) fn lease_out(&mut self, path: &Path, amounts: &Amounts, now: Time) -> LeaseId {
         let expires_at = now + self.lease_ttl;
         self.next_expiry = self.next_expiry.min(expires_at);
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -318,29 +342,6 @@ impl Book {
                 None => {}
             }
         }
-    }
-
-    /// A lease that is not over.
-    pub(super) fn lease(&mut self, id: LeaseId) -> std::result::Result<Lease, Ended> {
-        self.slot(id)?.lease.ok_or(Ended::Over)
-    }
-
-    /// Undoes the end of a lease that could not be written down.
-    pub(super) fn restore(&mut self, id: LeaseId, lease: Lease) {
-        self.free.retain(|slot| *slot != id.slot);
-        self.slots[id.slot as usize] = Slot { generation: id.generation, lease: Some(lease), expired: false };
-    }
-
-    /// Leases whose holders have been silent for too long, and when the next of the others will have been.
-    pub(super) fn silent(&mut self, now: Time) -> Vec<LeaseId> {
-        if now < self.next_expiry {
-            return Vec::new();
-        }
-        let live = self.slots.iter().filter_map(|slot| slot.lease).map(|lease| lease.expires_at);
-        self.next_expiry = live.filter(|at| *at > now).min().unwrap_or(Time::MAX);
-        let leases = (0..).zip(&self.slots);
-        let silent = leases.filter(|(_, slot)| slot.lease.is_some_and(|lease| lease.expires_at <= now));
-        silent.map(|(index, slot)| LeaseId { slot: index, generation: slot.generation }).collect()
     }
 
     fn slot_count(&self) -> u32 {

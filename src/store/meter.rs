@@ -29,7 +29,7 @@ pub(super) struct Reading<'a> {
     pub(super) sent_at: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Meter {
     bucket: Bucket,
     configured: Option<Limit>,
@@ -75,6 +75,27 @@ impl Meter {
         }
     }
 
+    /// What each of so many processes may have of it; what one call may ask stays, for a large one still fits a full bucket.
+    pub(super) fn share_of(&self, processes: u32, now: Time) -> Self {
+        let part = |limit: Limit| limit.share_of(processes);
+        Self {
+            bucket: self.bucket.share_of(processes, now),
+            configured: self.configured.map(part),
+            learned: self.learned.map(part),
+            assumed: self.assumed.as_ref().map(|rate| rate.share_of(processes, now)),
+            drained: None,
+            largest_call: self.largest_call,
+            source: self.source,
+            since: self.since,
+            spare: None,
+        }
+    }
+
+    /// Grants what one call may ask of the whole, where this is the share of a limit that was set anew.
+    pub(super) fn set_largest_call(&mut self, whole: &Limit) {
+        self.largest_call = whole.largest_call();
+    }
+
     pub(super) const fn bucket(&self) -> &Bucket {
         &self.bucket
     }
@@ -93,6 +114,10 @@ impl Meter {
 
     pub(super) const fn is_learned(&self) -> bool {
         self.learned.is_some()
+    }
+
+    pub(super) const fn is_assumed(&self) -> bool {
+        self.assumed.is_some()
     }
 
     /// Whether anybody says how large it is.

@@ -2,18 +2,33 @@
 //! A store decides about the call it is asked about. Who asks next is the queue's business.
 
 mod book;
+mod condition;
+mod health;
 mod memory;
 mod meter;
+mod outage;
+pub mod purses;
+mod redis;
+pub mod retries;
 mod scope;
 mod sqlite;
 #[cfg(test)]
 mod through_bytes;
+#[cfg(test)]
+mod through_outage;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use condition::{Condition, Turn, TurnKind};
 pub use memory::MemoryStore;
-pub use sqlite::{SqliteStore, before_fork, leave_all, pulse_all};
+pub use outage::Policy;
+pub use redis::{
+    Bell, Inside, RedisStore, close_gate, end_redis, leave_all_redis, leave_purses, open_gate, pulse_purses,
+    purses_at, redis_turns,
+};
+pub use sqlite::{SqlitePurses, SqliteStore, before_fork, leave_all, pulse_all, turns};
 
 use crate::bytes::bytes_of_variants;
 use crate::clock::Time;
@@ -21,6 +36,9 @@ use crate::error::{Misfit, Result};
 use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Limit, Quota};
 use crate::scope::{Blocked, Path, ScopeId};
+
+/// How long the place of a process that does not ask any more is kept in the line of those that share a scope.
+const PLACE_KEPT: Duration = Duration::from_millis(750);
 
 /// A live claim on all scopes of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,7 +125,8 @@ pub trait Store: Send + Sync {
     /// Makes the scope of that name known, or sets its quota anew; what is used stays used.
     ///
     /// # Errors
-    /// [`Error::Shared`](crate::error::Error::Shared), here and below, if the state cannot be reached: then nothing is changed.
+    /// [`Error::Store`](crate::error::Error::Store), here and below, if the state cannot be reached and the [`Policy`] decides nothing
+    /// without it: then nothing is changed.
     fn configure(&self, name: &str, quota: &Quota) -> Result<ScopeId>;
 
     /// Starts a scope without any limits with few calls at once, until something is known.
@@ -186,6 +205,38 @@ pub trait Store: Send + Sync {
     /// The store's.
     fn status(&self, scope: ScopeId) -> Result<ScopeStatus>;
 
+    /// Whether what processes share can be reached; None where nothing is shared.
+    fn condition(&self) -> Option<Condition> {
+        None
+    }
+
     /// Drops all leases without giving their amounts back: in a forked child they are the parent's.
     fn forget_leases(&self);
+
+    /// This store, if it is a round trip away: then `reserve` and `status` wait for it, and nothing else does.
+    fn remote(&self) -> Option<&dyn Remote> {
+        None
+    }
+}
+
+/// A store that is a round trip away, as the one sees it who asks it for everybody.
+pub trait Remote: Send + Sync {
+    /// Tells the store what was ended since, and asks it for all of these, in this order: where one has no room, no later one of the same
+    /// scope passes it. Waits for the answers.
+    fn ask(&self, asked: &[(Path, Amounts)]) -> Vec<Result<Decision>>;
+
+    /// Tells it what is still to be told, and gives back all that this process holds there.
+    ///
+    /// # Errors
+    /// The store's; what could not be given back comes back when this process is missed.
+    fn bye(&self) -> Result<()>;
+
+    /// When it has to be asked though nobody waits: this process has to say that it is there.
+    fn due_at(&self) -> Time;
+
+    /// Rung when there is something to do.
+    fn bell(&self) -> Arc<Bell>;
+
+    /// Keeps a fork, which waits for its end, from finding a lock that is held in here.
+    fn enter(&self) -> Inside;
 }

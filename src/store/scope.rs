@@ -1,5 +1,7 @@
 //! One scope as plain state: its meters, permits and pace, and the steps on them.
 
+mod share;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,17 +24,17 @@ const LONG_WAIT: Duration = Duration::from_mins(10);
 /// What a rate is assumed of where nobody says what ran out.
 const USUAL_DIMENSIONS: [Dimension; 2] = [Dimension::Requests, Dimension::Tokens];
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scope {
     pub(super) name: Arc<str>,
     pub(super) is_cap: bool,
-    meters: Vec<Meter>,
-    permits: Permits,
+    pub(super) meters: Vec<Meter>,
+    pub(super) permits: Permits,
     headroom: Duration,
-    pause: Pause,
+    pub(super) pause: Pause,
     /// While nothing is known, or the provider is overloaded.
     concurrency: Option<Concurrency>,
-    flow: Flow,
+    pub(super) flow: Flow,
 }
 
 /// A call that is or was in flight.
@@ -81,11 +83,19 @@ impl Scope {
         })
     }
 
-    /// Starts with few calls at once, if nothing is known of its limits.
-    pub(super) fn be_careful(&mut self) {
-        if self.meters.is_empty() && self.permits.limit().is_none() && self.concurrency.is_none() {
+    /// Starts with few calls at once, if nothing is known of its limits; tells whether that is so.
+    pub(super) fn be_careful(&mut self) -> bool {
+        let is_unknown =
+            self.meters.is_empty() && self.permits.limit().is_none() && self.concurrency.is_none();
+        if is_unknown {
             self.concurrency = Some(Concurrency::careful());
         }
+        is_unknown
+    }
+
+    /// Whether how many may be in flight, or how fast, is found out as it goes.
+    pub(super) fn is_exploring(&self) -> bool {
+        self.concurrency.is_some() || self.meters.iter().any(Meter::is_assumed)
     }
 
     pub(super) fn is_idle(&self, now: Time) -> bool {
@@ -104,6 +114,7 @@ impl Scope {
         }
     }
 
+    #[inline]
     pub(super) fn has_room(&self, amounts: &Amounts, now: Time) -> bool {
         self.has_permit()
             && !self.pause.is_on(now)
@@ -158,6 +169,7 @@ impl Scope {
         })
     }
 
+    #[inline]
     pub(super) fn grant(&mut self, amounts: &Amounts, now: Time) {
         self.permits.take();
         for meter in &mut self.meters {
@@ -169,6 +181,11 @@ impl Scope {
     /// A call is over: `actual` replaces what it had reserved.
     pub(super) fn settle(&mut self, sent: &Sent, actual: &Amounts, now: &impl Fn() -> Time) {
         self.release(&sent.amounts);
+        self.correct(sent, actual, now);
+    }
+
+    /// What a call has really used replaces what it had reserved.
+    pub(super) fn correct(&mut self, sent: &Sent, actual: &Amounts, now: &impl Fn() -> Time) {
         let (extra, unused) = (actual.minus(&sent.amounts), sent.amounts.minus(actual));
         let has_debt = extra != Amounts::default();
         for meter in &mut self.meters {

@@ -6,6 +6,9 @@
 //! Nobody is woken by another process, so whoever waits looks again soon. Looking writes nothing.
 
 mod file;
+mod lost;
+mod patience;
+mod purses;
 mod schema;
 mod shared;
 mod sweep;
@@ -20,16 +23,17 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::book::{Book, Lease};
-use super::{Decision, LeaseId, ScopeStatus, Store};
+use super::{Condition, Decision, LeaseId, PLACE_KEPT, Policy, ScopeStatus, Store};
 use crate::clock::{Clock, Time};
 use crate::error::{Ended, Error, Result};
 use crate::pace::{Setback, Told};
 use crate::quota::{Amounts, Quota};
 use crate::scope::{Blocked, Path, ScopeId};
 
-use file::{File, nanos};
-pub use file::{before_fork, leave_all, pulse_all};
-use shared::{PLACE_KEPT, ProcessId};
+use file::{File, State, nanos};
+pub use file::{before_fork, leave_all, pulse_all, turns};
+pub use purses::SqlitePurses;
+use shared::ProcessId;
 use tree::{Fault, Tree};
 
 /// Who waits looks again after a part of the wait that is foreseen,
@@ -42,19 +46,36 @@ const LATEST_LOOK: Duration = Duration::from_millis(200);
 /// State in a SQLite file, for all processes of a host.
 pub struct SqliteStore {
     file: Arc<File>,
-    tree: Mutex<Tree>,
+    tree: Arc<Mutex<Tree>>,
 }
 
 impl SqliteStore {
     /// The store in that file, which is made if it is not there, in a folder that is. A lease that is neither ended nor renewed
-    /// for `lease_ttl` loses its permit, and all leases of a process that is gone do within ten seconds.
+    /// for `lease_ttl` loses its permit, and all leases of a process that is gone do within ten seconds. The policy says what is done
+    /// while the file cannot be used, once it was.
     ///
     /// # Errors
-    /// [`Error::Shared`] if it cannot be written, is damaged, something else, or of a newer version.
-    pub fn open(path: &FilePath, lease_ttl: Duration, clock: Option<Arc<dyn Clock>>) -> Result<Self> {
-        let file = File::at(path, clock)?;
-        let tree = Tree { book: Book::new(lease_ttl), rows: Vec::new(), epoch: 0, places: Vec::new() };
-        Ok(Self { file, tree: Mutex::new(tree) })
+    /// [`Error::Store`] if it cannot be written, is damaged, something else, or of a newer version.
+    pub fn open(
+        path: &FilePath,
+        lease_ttl: Duration,
+        policy: Policy,
+        clock: Option<Arc<dyn Clock>>,
+    ) -> Result<Self> {
+        let file = File::at(path, policy, clock)?;
+        let tree = Arc::new(Mutex::new(Tree::new(Book::new(lease_ttl))));
+        file.attend(&tree);
+        Ok(Self { file, tree })
+    }
+
+    /// Whether the store in that file can be used.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if not, also where this process has used it before and goes on without it.
+    pub fn check(path: &FilePath, policy: Policy) -> Result<()> {
+        let file = File::at(path, policy, None)?;
+        let mut state = file.state.lock();
+        file.prepare(&mut state)
     }
 
     /// One step: reads the scopes, acts, and writes them back, with nobody in between.
@@ -64,12 +85,13 @@ impl SqliteStore {
         scopes: &[ScopeId],
         act: impl FnOnce(&mut Tree, ProcessId, Time) -> T,
     ) -> Result<T> {
-        self.within(tree, true, |connection, tree, process, now| {
+        let done = self.within(tree, true, |connection, tree, process, now| {
             scopes.iter().try_for_each(|id| tree.load(connection, *id))?;
             let done = act(tree, process, now());
             scopes.iter().try_for_each(|id| tree.save(connection, *id))?;
             Ok(done)
-        })
+        });
+        done.inspect_err(|_| tree.undo(scopes))
     }
 
     /// Reads the scopes and looks at them.
@@ -93,19 +115,32 @@ impl SqliteStore {
     ) -> Result<T> {
         let mut state = self.file.state.lock();
         self.file.prepare(&mut state)?;
-        tree.follow(state.epoch);
-        let process = state.process;
+        self.follow(&mut state, tree)?;
+        let done = self.transact(&state, writes, |connection, process| {
+            act(connection, tree, process, &|| self.file.now())
+        });
+        match &done {
+            Ok(_) => state.health.succeeded(|| self.file.url(), self.file.policy, self.file.now()),
+            Err(why) => self.file.lose(&mut state, why),
+        }
+        done
+    }
+
+    fn transact<T>(
+        &self,
+        state: &State,
+        writes: bool,
+        act: impl FnOnce(&Connection, ProcessId) -> std::result::Result<T, Fault>,
+    ) -> Result<T> {
         let connection = state.connection();
         if writes {
             run(connection, "BEGIN IMMEDIATE").map_err(|error| self.file.failure(&error))?;
         }
-        let done = act(connection, tree, process, &|| self.file.now());
-        let done = match done {
+        let done = match act(connection, state.process) {
             Ok(done) if writes => run(connection, "COMMIT").map(|()| done).map_err(Fault::Sqlite),
             done => done,
         };
         done.map_err(|fault| {
-            tree.distrust();
             // Where SQLite has rolled back by itself there is nothing left to roll back.
             if !connection.is_autocommit()
                 && let Err(error) = run(connection, "ROLLBACK")
@@ -140,15 +175,22 @@ impl SqliteStore {
         done
     }
 
+    fn ask(&self, tree: &mut Tree, path: &Path, amounts: &Amounts) -> Result<Decision> {
+        let decision = self.reserve_once(tree, path, amounts)?;
+        if matches!(decision, Decision::Wait(Blocked { ready_at: None, .. })) && self.make_room(tree)? {
+            return self.reserve_once(tree, path, amounts);
+        }
+        Ok(decision)
+    }
+
     /// Ends the leases of silent calls and of processes that are gone; tells whether that may have made room.
     fn make_room(&self, tree: &mut Tree) -> Result<bool> {
         let now = self.file.now();
         let mut any = false;
         for id in tree.book.silent(now) {
-            let Ok(lease) = tree.book.lease(id) else { continue };
-            self.end(tree, id, |tree, _| {
-                tree.book.end(id, true);
-                Ok(lease)
+            self.end(tree, id, None, |book, _| {
+                book.end(id, true);
+                Ok(())
             })?;
             any = true;
         }
@@ -164,17 +206,19 @@ impl SqliteStore {
         self.within(tree, true, |connection, _, _, now| sweep::strike_off(connection, nanos(now()), 0))
     }
 
-    /// Ends a lease in all scopes of its path, and in the rows of what this process holds.
+    /// Ends a lease in all scopes of its path, and in the rows of what this process holds; or here alone, to be told later. `actual` is
+    /// what it used, if that is known.
     fn end<T>(
         &self,
         tree: &mut Tree,
         id: LeaseId,
-        act: impl FnOnce(&mut Tree, Time) -> std::result::Result<T, Ended>,
+        actual: Option<&Amounts>,
+        act: impl Fn(&mut Book, Time) -> std::result::Result<T, Ended>,
     ) -> Result<T> {
         let lease: Lease = tree.book.lease(id).map_err(Error::LeaseEnded)?;
         let mut is_over = false;
         let done = self.step(tree, lease.path.scopes(), |tree, process, now| {
-            let done = act(tree, now)?;
+            let done = act(&mut tree.book, now)?;
             tree.gave_back(&lease, process);
             is_over = true;
             Ok(done)
@@ -182,7 +226,11 @@ impl SqliteStore {
         if done.is_err() && is_over {
             tree.book.restore(id, lease);
         }
-        done?.map_err(Error::LeaseEnded)
+        if let (Ok(Ok(_)), Some(easing)) = (&done, &mut tree.easing) {
+            let actual = actual.unwrap_or(&lease.sent.amounts);
+            easing.ended(&lease.path, &lease.sent, actual, self.file.now());
+        }
+        self.or_alone(tree, done, |_, book, now| act(book, now))?.map_err(Error::LeaseEnded)
     }
 
     /// A decision with the time at which to look again.
@@ -209,7 +257,9 @@ impl Store for SqliteStore {
     }
 
     fn be_careful(&self, scope: ScopeId) -> Result<()> {
-        self.step(&mut self.tree.lock(), &[scope], |tree, _, _| tree.book.be_careful(scope))
+        let mut tree = self.tree.lock();
+        let done = self.step(&mut tree, &[scope], |tree, _, _| tree.book.be_careful(scope));
+        self.or_alone(&mut tree, done, |outage, book, now| outage.be_careful(book, scope, now))
     }
 
     fn cap(&self, name: &str, quota: &Quota, awaited: &dyn Fn() -> HashSet<ScopeId>) -> Result<ScopeId> {
@@ -219,7 +269,10 @@ impl Store for SqliteStore {
         }
         if tree.book.is_crowded() {
             let caps: Vec<ScopeId> = tree.caps().collect();
-            self.step(&mut tree, &caps, |tree, _, now| tree.book.forget_idle_caps(&awaited(), now))?;
+            let done =
+                self.step(&mut tree, &caps, |tree, _, now| tree.book.forget_idle_caps(&awaited(), now));
+            // While the file is lost, nothing is forgotten.
+            self.or_alone(&mut tree, done, |_, _, _| ())?;
         }
         let id = tree.register(name, quota, true);
         self.agree(&mut tree, id, quota)?;
@@ -236,9 +289,15 @@ impl Store for SqliteStore {
 
     fn reserve(&self, path: &Path, amounts: &Amounts) -> Result<Decision> {
         let mut tree = self.tree.lock();
-        let mut decision = self.reserve_once(&mut tree, path, amounts)?;
-        if matches!(decision, Decision::Wait(Blocked { ready_at: None, .. })) && self.make_room(&mut tree)? {
-            decision = self.reserve_once(&mut tree, path, amounts)?;
+        if let Some(blocked) = self.eased(&mut tree, path, amounts) {
+            return Ok(self.looked_at_again(Decision::Wait(blocked)));
+        }
+        let decision = match self.ask(&mut tree, path, amounts) {
+            Err(why @ Error::Store { .. }) => self.reserve_alone(&mut tree, path, amounts).ok_or(why)?,
+            done => done?,
+        };
+        if let (Decision::Granted(_), Some(easing)) = (&decision, &mut tree.easing) {
+            easing.granted(path, amounts, self.file.now());
         }
         Ok(self.looked_at_again(decision))
     }
@@ -251,10 +310,12 @@ impl Store for SqliteStore {
             return Ok(());
         }
         let until = self.step(&mut tree, &[scope], |tree, process, now| {
-            tree.row(scope).around.stand(process, amounts, now)
-        })?;
+            Some(tree.row(scope).around.stand(process, amounts, now))
+        });
+        // While the file is lost, nobody else stands in line.
+        let until = self.or_alone(&mut tree, until, |_, _, _| None)?;
         tree.places.retain(|(place, _)| *place != scope);
-        tree.places.push((scope, until));
+        tree.places.extend(until.map(|until| (scope, until)));
         Ok(())
     }
 
@@ -274,26 +335,31 @@ impl Store for SqliteStore {
     }
 
     fn earliest(&self, path: &Path, ahead: &Amounts, amounts: &Amounts) -> Result<Option<Blocked>> {
-        self.look(&mut self.tree.lock(), path.scopes(), |tree, process, now| {
+        let mut tree = self.tree.lock();
+        let done = self.look(&mut tree, path.scopes(), |tree, process, now| {
             let others = tree.ahead(path, process, now).map_or_else(Amounts::default, |(_, others)| others);
             tree.book.earliest(path, &ahead.plus(&others), amounts, now)
-        })?
-        .map_err(Error::NeverFits)
+        });
+        self.or_alone(&mut tree, done, |_, book, now| book.earliest(path, ahead, amounts, now))?
+            .map_err(Error::NeverFits)
     }
 
     fn learn(&self, lease: LeaseId, told: &[Told]) -> Result<bool> {
         let mut tree = self.tree.lock();
         let path = tree.book.lease(lease).map_err(Error::LeaseEnded)?.path;
-        self.step(&mut tree, path.scopes(), |tree, _, now| tree.book.learn(lease, told, now))?
-            .map_err(Error::LeaseEnded)
+        let done = self.step(&mut tree, path.scopes(), |tree, _, now| tree.book.learn(lease, told, now));
+        // The provider tells of the whole, not of a share.
+        self.or_alone(&mut tree, done, |_, _, _| Ok(false))?.map_err(Error::LeaseEnded)
     }
 
     fn settle(&self, lease: LeaseId, actual: &Amounts) -> Result<()> {
-        self.end(&mut self.tree.lock(), lease, |tree, now| tree.book.settle(lease, actual, || now))
+        self.end(&mut self.tree.lock(), lease, Some(actual), |book, now| book.settle(lease, actual, || now))
     }
 
     fn fail(&self, lease: LeaseId, kept: &Amounts, setback: &Setback) -> Result<Time> {
-        self.end(&mut self.tree.lock(), lease, |tree, now| tree.book.fail(lease, kept, setback, || now))
+        self.end(&mut self.tree.lock(), lease, Some(kept), |book, now| {
+            book.fail(lease, kept, setback, || now)
+        })
     }
 
     fn renew(&self, lease: LeaseId) -> Result<()> {
@@ -302,28 +368,22 @@ impl Store for SqliteStore {
 
     fn status(&self, scope: ScopeId) -> Result<ScopeStatus> {
         let mut tree = self.tree.lock();
-        self.sweep(&mut tree)?;
-        self.look(&mut tree, &[scope], |tree, _, now| tree.book.status(scope, now))
+        let done = self
+            .sweep(&mut tree)
+            .and_then(|_| self.look(&mut tree, &[scope], |tree, _, now| tree.book.status(scope, now)));
+        self.or_alone(&mut tree, done, |_, book, now| book.status(scope, now))
+    }
+
+    fn condition(&self) -> Option<Condition> {
+        let state = self.file.state.lock();
+        Some(state.health.condition(self.file.url(), self.file.policy, self.file.now()))
     }
 
     fn forget_leases(&self) {
         let mut tree = self.tree.lock();
+        tree.forget_outage(self.file.now());
         tree.book.forget_leases(false);
         tree.distrust();
-    }
-}
-
-impl SqliteStore {
-    /// Sets a scope's quota, unless it was set to just that before, by whatever process: what was learned since then stays.
-    fn agree(&self, tree: &mut Tree, id: ScopeId, quota: &Quota) -> Result<()> {
-        self.step(tree, &[id], |tree, _, now| {
-            if tree.row(id).around.quota != *quota {
-                tree.row(id).around.quota = quota.clone();
-                if let Some(scope) = tree.book.scope_mut(id) {
-                    scope.configure(quota, now);
-                }
-            }
-        })
     }
 }
 

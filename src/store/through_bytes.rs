@@ -12,21 +12,25 @@ use crate::quota::{Amounts, Dimension, Limit, Quota};
 use crate::scope::{Path, ScopeId};
 
 /// Evenly spread numbers, the same for the same seed (xorshift).
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, most: u64) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(super) fn below(&mut self, most: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % most
     }
 
-    fn maybe<T>(&mut self, value: T) -> Option<T> {
+    pub(super) fn maybe<T>(&mut self, value: T) -> Option<T> {
         (self.below(2) == 0).then_some(value)
     }
 
-    fn dimension(&mut self) -> Dimension {
+    pub(super) fn dimension(&mut self) -> Dimension {
         let all = [Dimension::Requests, Dimension::Tokens, Dimension::InputTokens, Dimension::Concurrency];
         all[usize::try_from(self.below(4)).unwrap()]
     }
@@ -35,7 +39,7 @@ impl Dice {
         Duration::from_millis([1, 1_000, 60_000, 86_400_000][usize::try_from(self.below(4)).unwrap()])
     }
 
-    fn amounts(&mut self) -> Amounts {
+    pub(super) fn amounts(&mut self) -> Amounts {
         let (input_tokens, output_tokens) = (self.below(400), self.below(300));
         Amounts { requests: self.below(3), tokens: input_tokens + output_tokens, input_tokens, output_tokens }
     }
@@ -52,7 +56,7 @@ impl Dice {
         Quota::new(limits, concurrency).unwrap().with_headroom(Duration::from_millis(self.below(2) * 250))
     }
 
-    fn setback(&mut self) -> Setback {
+    pub(super) fn setback(&mut self) -> Setback {
         match self.below(4) {
             0 => Setback::Overloaded,
             1 => Setback::Other,
@@ -69,7 +73,7 @@ impl Dice {
         }
     }
 
-    fn told(&mut self) -> Told {
+    pub(super) fn told(&mut self) -> Told {
         let (dimension, period, limit) = (self.dimension(), self.period(), 1 + self.below(9_000));
         let remaining = self.below(limit + 1);
         Told {
@@ -93,7 +97,7 @@ struct Twins {
 
 impl Twins {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut dice = Dice::new(seed);
         let mut books = [Book::new(Duration::from_mins(1)), Book::new(Duration::from_mins(1))];
         let quotas = [dice.quota(), dice.quota(), Quota::new(Vec::new(), None).unwrap()];
         let named = ["account", "model", "unknown"].into_iter().zip(&quotas);

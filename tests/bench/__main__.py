@@ -21,7 +21,7 @@ _BENCHES = {
     "uncontended": "An uncontended call: acquire, enter, settle, exit (requests + tokens + concurrency)",
     "waiting": "10,000 waiting tasks, 5,000 wakes a second",
     "provider": "900 ChatOpenAI calls, 50 at once, against the fake provider",
-    "stores": "One quota for six processes of a host, in a SQLite file",
+    "stores": "One quota for six processes, in a SQLite file and in a Redis server",
     "backoff": "900 calls, 50 at once: refusals, faults, changed and unknown quotas",
     "ledger": "Booking attempts, in memory and into SQLite; reports",
     "footprint": "What it costs to have it",

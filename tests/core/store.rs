@@ -5,27 +5,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ratekeeper::clock::ManualClock;
 use ratekeeper::error::{Ended, Error, Result};
 use ratekeeper::quota::{Amounts, Dimension};
 use ratekeeper::scope::{MAX_DEPTH, Path};
-use ratekeeper::store::{Decision, LeaseId, MemoryStore, Store};
+use ratekeeper::store::{Decision, LeaseId, Store};
 
-use crate::shared::{new_file, store_in};
+use crate::stores::Common;
 use crate::world::{quota, tokens};
 
 const LEASE_TTL: Duration = Duration::from_secs(10);
 
-fn stores() -> Vec<(Arc<dyn Store>, Arc<ManualClock>)> {
-    let memory = || {
-        let clock = Arc::new(ManualClock::default());
-        (Arc::new(MemoryStore::new(clock.clone(), LEASE_TTL)) as Arc<dyn Store>, clock)
-    };
-    let sqlite = || {
-        let clock = Arc::new(ManualClock::default());
-        (Arc::new(store_in(&new_file(), &clock)) as Arc<dyn Store>, clock)
-    };
-    vec![memory(), sqlite()]
+/// A store of each kind, in a state of its own.
+fn stores() -> Vec<(Arc<dyn Store>, Common)> {
+    let states = [Common::in_memory(), Common::in_file(), Common::on_server()];
+    states.into_iter().map(|state| (state.process(LEASE_TTL), state)).collect()
 }
 
 fn granted(decision: Result<Decision>) -> LeaseId {
@@ -37,7 +30,7 @@ fn granted(decision: Result<Decision>) -> LeaseId {
 
 #[test]
 fn a_refusal_changes_nothing() {
-    for (store, _) in stores() {
+    for (store, _) in &stores() {
         let path = Path::of(store.configure("a", &quota(10, 100, 0)).unwrap());
         granted(store.reserve(&path, &tokens(60)));
         let before = store.status(path.scopes()[0]).unwrap();
@@ -49,7 +42,7 @@ fn a_refusal_changes_nothing() {
 
 #[test]
 fn the_last_dimension_to_have_room_is_named() {
-    for (store, _) in stores() {
+    for (store, _) in &stores() {
         let path = Path::of(store.configure("a", &quota(60, 60, 0)).unwrap());
         granted(store.reserve(&path, &Amounts { requests: 60, ..tokens(30) }));
         match store.reserve(&path, &tokens(40)).unwrap() {
@@ -64,7 +57,7 @@ fn the_last_dimension_to_have_room_is_named() {
 
 #[test]
 fn a_dimension_that_is_not_asked_for_is_not_waited_for() {
-    for (store, _) in stores() {
+    for (store, _) in &stores() {
         let path = Path::of(store.configure("a", &quota(10, 100, 0)).unwrap());
         let lease = granted(store.reserve(&path, &tokens(100)));
         store.settle(lease, &tokens(500)).unwrap();
@@ -74,7 +67,7 @@ fn a_dimension_that_is_not_asked_for_is_not_waited_for() {
 
 #[test]
 fn an_expired_lease_is_over_and_its_amounts_stay_charged() {
-    for (store, clock) in stores() {
+    for (store, Common { clock, .. }) in &stores() {
         let path = Path::of(store.configure("a", &quota(0, 100, 1)).unwrap());
         let silent = granted(store.reserve(&path, &tokens(60)));
         clock.advance(Duration::from_secs(10));
@@ -89,7 +82,7 @@ fn an_expired_lease_is_over_and_its_amounts_stay_charged() {
 
 #[test]
 fn a_lease_whose_permit_nobody_wanted_can_be_settled_late() {
-    for (store, clock) in stores() {
+    for (store, Common { clock, .. }) in &stores() {
         let path = Path::of(store.configure("a", &quota(0, 100, 1)).unwrap());
         let late = granted(store.reserve(&path, &tokens(60)));
         clock.advance(Duration::from_mins(1));
@@ -100,7 +93,7 @@ fn a_lease_whose_permit_nobody_wanted_can_be_settled_late() {
 
 #[test]
 fn a_smaller_number_of_permits_takes_none_away_from_their_holders() {
-    for (store, _) in stores() {
+    for (store, _) in &stores() {
         let path = Path::of(store.configure("a", &quota(0, 0, 2)).unwrap());
         let held = [granted(store.reserve(&path, &tokens(1))), granted(store.reserve(&path, &tokens(1)))];
         store.configure("a", &quota(0, 0, 1)).unwrap();
@@ -113,15 +106,21 @@ fn a_smaller_number_of_permits_takes_none_away_from_their_holders() {
 
 #[test]
 fn idle_caps_are_forgotten_and_those_in_use_are_kept() {
-    for (store, clock) in stores() {
+    for (store, Common { clock, .. }) in &stores() {
         let one_a_minute = quota(1, 0, 0);
         let held = store.cap("held", &quota(0, 0, 1), &HashSet::new).unwrap();
         let lease = granted(store.reserve(&Path::of(held), &tokens(1)));
         let awaited = store.cap("awaited", &one_a_minute, &HashSet::new).unwrap();
         let used = store.cap("used", &one_a_minute, &HashSet::new).unwrap();
         clock.advance(Duration::from_mins(1));
+        store.renew(lease).unwrap();
         granted(store.reserve(&Path::of(used), &tokens(1)));
         for tenant in 0..1024 {
+            // A store that is a round trip away keeps caps for half a minute beyond their last use.
+            if tenant == 1000 {
+                clock.advance(Duration::from_secs(31));
+                store.renew(lease).unwrap();
+            }
             let id = store.cap(&tenant.to_string(), &one_a_minute, &|| [awaited].into()).unwrap();
             assert_eq!(store.known(&tenant.to_string()), Some(id));
         }
@@ -136,7 +135,7 @@ fn idle_caps_are_forgotten_and_those_in_use_are_kept() {
 
 #[test]
 fn who_waits_is_asked_for_once_a_search_for_idle_caps() {
-    for (store, _) in stores() {
+    for (store, _) in &stores() {
         let searches = Cell::new(0);
         for tenant in 0..2_000 {
             store
@@ -152,7 +151,7 @@ fn who_waits_is_asked_for_once_a_search_for_idle_caps() {
 
 #[test]
 fn a_path_has_a_greatest_depth() {
-    let (store, _) = stores().remove(0);
+    let (store, _) = &stores()[0];
     let mut path = Path::of(store.configure("0", &quota(1, 0, 0)).unwrap());
     for depth in 1..MAX_DEPTH {
         path = path.with(store.configure(&depth.to_string(), &quota(1, 0, 0)).unwrap()).unwrap();

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ratekeeper::clock::{Clock, ManualClock, Time};
+use ratekeeper::clock::{ManualClock, Time};
 use ratekeeper::error::Result;
-use ratekeeper::limiter::{Admission, Lease, Limiter, Request, Status};
+use ratekeeper::limiter::{Admission, Lease, Limiter, Poll, Request, Status};
 use ratekeeper::queue::{ClassId, Ticket};
 use ratekeeper::quota::{Amounts, Dimension, Limit, Quota};
 use ratekeeper::scope::{Path, ScopeId};
-use ratekeeper::store::MemoryStore;
+use ratekeeper::store::Store;
+
+use crate::stores::Common;
 
 pub(crate) const LEASE_TTL: Duration = Duration::from_mins(10);
 
@@ -35,12 +37,41 @@ pub(crate) struct Place {
 pub(crate) struct World {
     pub clock: Arc<ManualClock>,
     pub limiter: Limiter<u32>,
+    store: Arc<dyn Store>,
+    /// Kept for as long as the limiter asks it.
+    _common: Common,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        let clock = Arc::new(ManualClock::default());
-        Self { limiter: Limiter::new(Arc::new(MemoryStore::new(clock.clone(), LEASE_TTL))), clock }
+        Self::on(Common::in_memory())
+    }
+
+    /// One whose limiter is a round trip away from its store.
+    pub(crate) fn far() -> Self {
+        Self::on(Common::on_server())
+    }
+
+    fn on(common: Common) -> Self {
+        let store = common.process(LEASE_TTL);
+        Self { clock: common.clock.clone(), limiter: Limiter::new(store.clone()), store, _common: common }
+    }
+
+    /// Whether a server did not answer in time, on a machine too busy for it.
+    pub(crate) fn has_lost_its_store(&self) -> bool {
+        self.store.condition().is_some_and(|condition| condition.losses > 0)
+    }
+
+    /// Where both kinds of limiters have to do alike.
+    pub(crate) fn both() -> [Self; 2] {
+        [Self::new(), Self::far()]
+    }
+
+    pub(crate) fn both_with(quota: &Quota) -> [(Self, Place); 2] {
+        Self::both().map(|world| {
+            let place = world.place("model", quota, None);
+            (world, place)
+        })
     }
 
     pub(crate) fn with(quota: &Quota) -> (Self, Place) {
@@ -79,17 +110,38 @@ impl World {
     }
 
     pub(crate) fn now(&self) -> Time {
-        self.clock.now()
+        self.limiter.now()
+    }
+
+    /// Moves on to a time of the limiter, in whole microseconds as servers count.
+    pub(crate) fn advance_to(&self, time: Time) {
+        let nanos = u64::try_from(time.since(self.now()).as_nanos()).unwrap();
+        self.clock.advance(Duration::from_micros(nanos.div_ceil(1_000)));
+    }
+
+    /// Lets everybody start who can; where the store is a round trip away by the two halves of a round. The agent asks those who were
+    /// refused when it looks next; here rounds go on until one changes nothing, as they do near the store.
+    pub(crate) fn poll(&self) -> Poll<u32> {
+        let Some(remote) = self.limiter.remote() else { return self.limiter.poll() };
+        let (mut done, mut is_anew, mut before) = (Vec::new(), true, 0);
+        loop {
+            let asked = self.limiter.asks(64, is_anew);
+            let questions: Vec<_> =
+                asked.iter().map(|asked| (asked.call().path, asked.call().amounts)).collect();
+            let answers = remote.ask(&questions);
+            let poll = self.limiter.answers(asked.into_iter().zip(answers).collect());
+            done.extend(poll.done);
+            is_anew = !self.limiter.has_open();
+            if is_anew && done.len() == before {
+                return Poll { done, wake_at: poll.wake_at };
+            }
+            before = if is_anew { done.len() } else { before };
+        }
     }
 
     /// Who starts now.
     pub(crate) fn started(&self) -> Vec<u32> {
-        self.limiter
-            .poll()
-            .done
-            .into_iter()
-            .filter_map(|(who, result)| result.is_ok().then_some(who))
-            .collect()
+        self.poll().done.into_iter().filter_map(|(who, result)| result.is_ok().then_some(who)).collect()
     }
 
     pub(crate) fn status(&self, place: &Place) -> Status {

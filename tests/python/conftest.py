@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from server_fixtures import _standing_server, servers, standing_server  # noqa: F401
 
 import ratekeeper as rk
 

@@ -38,6 +38,7 @@ EXAMPLES_RUN_BY = {
     "http": "seventh_framework.py",
     "litellm": "litellm_completion.py",
     "llm_config": "autogen_chat.py",
+    "processes": "pods.py",
 }
 
 #: Runs blocks in order and tells what each one printed. Line numbers in tracebacks are those of the page.

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("click")
 rich_console = pytest.importorskip("rich.console")
 
+from ratekeeper.cli.demo_many import Way, ideal  # noqa: E402
 from ratekeeper.cli.demo_plan import MAX_TOKENS, Bound, Plan, make_prompts  # noqa: E402
 from ratekeeper.cli.demo_run import Tally  # noqa: E402
 from ratekeeper.cli.demo_run import run as run_once  # noqa: E402
@@ -26,9 +27,11 @@ from ratekeeper.cli.demo_screen import (  # noqa: E402
     LogLines,
     five_lines,
     formula,
+    introduce_many,
     introduction,
     screen_for,
     table,
+    table_of_many,
 )
 
 MAIN = "from ratekeeper.cli import main; main()"
@@ -234,7 +237,8 @@ def test_bare_calls_fail_where_wrapped_ones_are_all_answered_even_if_the_quota_i
         **{"HTTP_PROXY": proxy, "ALL_PROXY": proxy, "OPENAI_PROXY": proxy, "LANGSMITH_TRACING": "true"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    first, second = map(rows_of, done.stdout.split("Act two"))
+    acts, third = done.stdout.split("Act three")
+    first, second = map(rows_of, acts.split("Act two"))
     bare, wrapped = first["answered"]
     assert wrapped == "66 of 66"
     assert bare != wrapped
@@ -250,6 +254,37 @@ def test_bare_calls_fail_where_wrapped_ones_are_all_answered_even_if_the_quota_i
     assert "keeper.wrap(ChatOpenAI(" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
+    six_processes_need_a_store(third)
+
+
+def six_processes_need_a_store(text):
+    """Bare calls fail; a sixth each fails nobody, and takes as long as the process with the most calls."""
+    cells = [line.split("│") for line in text.splitlines()]
+    rows = {row[1].strip(): [cell.strip() for cell in row[2:5]] for row in cells if len(row) == 6}
+    assert rows["answered"][1:] == ["78 of 78", "78 of 78"]
+    assert int(rows["failed for good"][0]) > 0
+    assert rows["failed for good"][1:] == ["0", "0"]
+    assert int(rows["429s seen"][0]) > 10 > int(rows["429s seen"][2])
+    split, shared = (float(time.split()[0]) for time in rows["time"][1:])
+    # 39 calls at three a second, after three at once.
+    assert split >= 13.0
+    assert shared < split * 0.75
+
+
+def test_the_third_act_shows_its_ways_side_by_side_and_its_ideal():
+    ways = {
+        "shared": Way(78, 0, ideal() * 2, 1),
+        "bare": Way(30, 48, 1.0, 99),
+        "split": Way(78, 0, ideal() * 4),
+    }
+    assert ideal() == pytest.approx((78 - 18) / 18 + 0.2)
+    target = console()
+    introduce_many(target)
+    target.print(table_of_many(ways))
+    assert "6 processes with one key, which make 42, 12, 6, 6, 6, 6 calls" in shown(target)
+    assert re.search(r"ideal / time .* not finished .* 25.0% .* 50.0% ", shown(target))
+    assert re.search(r"429s seen .* 99 .* 0 .* 1 ", shown(target))
+    assert "…" not in shown(target)
 
 
 @pytest.mark.usefixtures("_langchain")

@@ -321,6 +321,7 @@ def test_status_tells_what_is_left_who_waits_and_why(stage):
         "in_flight": 1,
         "waiting": 3,
         "waiting_by_tenant": {"acme": 2, "": 1},
+        "store": None,
         "within": None,
     }
     held.close()

@@ -4,7 +4,6 @@ import asyncio
 import mmap
 import os
 import random
-import resource
 import signal
 import struct
 import subprocess
@@ -26,7 +25,7 @@ MISSED = 12.0
 
 @pytest.fixture
 def store(tmp_path):
-    return f"sqlite://{tmp_path}/quota.db"
+    return f"sqlite:///{tmp_path}/quota.db"
 
 
 def forked(work):
@@ -272,53 +271,44 @@ def test_a_url_that_names_no_store_is_refused_without_showing_it(url):
     assert "secret" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("made", ["keeper", "limiter"])
+def test_three_slashes_begin_at_the_working_directory_of_the_moment_it_is_made(tmp_path, monkeypatch, made):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    if made == "keeper":
+        keeper = rk.Keeper(rk.Quota(rpd=10), store="sqlite:///quota.db")
+        monkeypatch.chdir(tmp_path / "there")
+        limiter = keeper.limiter("openai/prod/gpt-4o")
+    else:
+        limiter = rk.RateLimiter(rk.Quota(rpd=10), name="openai/prod/gpt-4o", store="sqlite:///quota.db")
+        monkeypatch.chdir(tmp_path / "there")
+    assert limiter.try_acquire()
+    assert list((tmp_path / "there").iterdir()) == []
+    absolute = rk.RateLimiter(
+        rk.Quota(rpd=10), name="openai/prod/gpt-4o", store=f"sqlite:///{tmp_path}/here/quota.db"
+    )
+    assert absolute.status()["limits"][0]["remaining"] == 9
+
+
 def test_a_store_that_cannot_be_used_is_refused_when_the_keeper_is_made(tmp_path):
     with pytest.raises(rk.StoreError, match="has to be a folder"):
-        rk.Keeper(store=f"sqlite://{tmp_path}/no/such/folder/quota.db")
+        rk.Keeper(store=f"sqlite:///{tmp_path}/no/such/folder/quota.db")
     (tmp_path / "text.db").write_text("this is no database, and long enough to be seen as none" * 100)
     with pytest.raises(rk.StoreError, match="damaged or no SQLite file") as refusal:
-        rk.RateLimiter(rk.Quota(rpm=1), store=f"sqlite://{tmp_path}/text.db")
+        rk.RateLimiter(rk.Quota(rpm=1), store=f"sqlite:///{tmp_path}/text.db")
     assert refusal.value.store == f"{tmp_path}/text.db"
-
-
-def test_a_file_that_was_removed_is_no_second_quota(store, tmp_path):
-    limiter = rk.RateLimiter(rk.Quota(rpd=1), store=store)
-    assert limiter.try_acquire()
-    for file in tmp_path.iterdir():
-        file.unlink()
-    time.sleep(3)
-    with pytest.raises(rk.StoreError, match="removed or replaced"):
-        limiter.try_acquire()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_full_disk_is_an_error_and_all_goes_on_when_there_is_room_again(store):
-    limiter = rk.RateLimiter(rk.Quota(rpd=100), store=store)
-
-    def work():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        held = limiter.try_acquire()
-        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, most))
-        for act in (limiter.try_acquire, held.settle):
-            with pytest.raises(rk.StoreError):
-                act()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        assert remaining(limiter) == 99
-        assert limiter.try_acquire()
-
-    assert code_of(forked(work)) == 0
-    assert remaining(limiter) == 98
 
 
 def test_nothing_beside_within(store):
     outer = rk.RateLimiter(rk.Quota(rpm=1))
-    with pytest.raises(rk.ConfigError, match="store"):
-        rk.RateLimiter(rk.Quota(rpm=1), name="inner", within=outer, store=store)
+    for setting in ({"store": store}, {"store_lost": "open"}):
+        with pytest.raises(rk.ConfigError, match="store"):
+            rk.RateLimiter(rk.Quota(rpm=1), name="inner", within=outer, **setting)
 
 
 def test_the_file_and_the_environment_name_the_store(tmp_path):
     file = tmp_path / "ratekeeper.toml"
-    file.write_text(f'store = "sqlite://{tmp_path}/quota.db"\n')
+    file.write_text(f'store = "sqlite:///{tmp_path}/quota.db"\n')
     rk.Keeper.from_config(file)
     assert (tmp_path / "quota.db").exists()

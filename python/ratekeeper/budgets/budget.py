@@ -5,6 +5,7 @@ Owns the checks of what is said, and the texts. May not wait.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections import OrderedDict
@@ -25,6 +26,8 @@ from .windows import PERIODS, window, zone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ratekeeper.status import StorePolicy
 
 _log = logging.getLogger("ratekeeper")
 
@@ -148,6 +151,9 @@ class Budget:
         self._ceiling = _ceiling(usd, tokens, calls)
         if self.seconds is None and not any(value is not None for value in self._ceiling.values()):
             checks.fail("budget", "at least one of usd, tokens, calls and seconds", None)
+        self._store: str | None = None
+        self._store_lost: StorePolicy = "share"
+        self._about: list[Any] | None = None
         self._purses: OrderedDict[tuple[str, ...], Purse] = OrderedDict()
         self._all: WeakSet[Purse] = WeakSet()
 
@@ -183,6 +189,29 @@ class Budget:
 
         wake()
 
+    def keep_in(self, store: str | None, store_lost: StorePolicy = "share", number: int = 0) -> None:
+        """Where the purses of tag values are kept; those of single jobs stay in this process.
+
+        Args:
+            store: The store's URL; None for this process alone.
+            store_lost: What is done while it cannot be reached.
+            number: How many budgets of the keeper are about the same and come before this one.
+
+        Raises:
+            ConfigError: It is kept elsewhere already.
+        """
+        if self._about is not None and store != self._store:
+            checks.fail("budgets", "budgets of its own for each store", self)
+        self._store, self._store_lost = store, store_lost
+        self._about = [*self.about, number]
+
+    @property
+    def about(self) -> list[Any]:
+        """What it is about, the same in every process: its name, or what it limits; its tags and its period."""
+        limited = [name for name, most in self._ceiling.items() if most is not None]
+        period = None if self.per is None else [self.per, str(self.zone)]
+        return [self.name or limited, sorted(self.by), sorted(self.tags.items()), period]
+
     def purse(self, tags: Mapping[str, str], now: float) -> Purse | None:
         """The purse of calls under these tags; None for those that the budget is not for."""
         if self.tags and any(tags.get(name) != value for name, value in self.tags.items()):
@@ -205,7 +234,9 @@ class Budget:
         with _making:
             purse = self._purses.get(key)
             if purse is None:
-                purse = self._purses[key] = self._open(dict(zip(self.by, key, strict=True)), now)
+                values = dict(zip(self.by, key, strict=True))
+                about = json.dumps([self._about, sorted(values.items())], ensure_ascii=False)
+                purse = self._purses[key] = self._open(values, now, self._store, about)
                 if len(self._purses) > MOST_PURSES:
                     self._purses.popitem(last=False)
         return purse
@@ -215,8 +246,10 @@ class Budget:
         with _making:
             return self._open(tags, now)
 
-    def _open(self, tags: Mapping[str, str], now: float) -> Purse:
-        purse = Purse(**self._ceiling, warn_at=self.warn_at)
+    def _open(self, tags: Mapping[str, str], now: float, store: str | None = None, key: str = "") -> Purse:
+        purse = Purse(
+            **self._ceiling, warn_at=self.warn_at, store=store, store_lost=self._store_lost, key=key
+        )
         purse.counts = self._counts
         purse.budget, purse.tags, purse.began, purse.has_complained = (
             self,
@@ -229,27 +262,39 @@ class Budget:
         _purses.add(purse)
         return purse
 
-    def _now(self, purse: Purse) -> Purse:
-        """The purse in the window of now."""
+    def current(self, purse: Purse) -> Purse:
+        """The purse as it stands in the window of now; one in a store is looked up there."""
         window = purse.state()["window"]
-        if window is not None and time() >= window[1]:
+        if window is not None and time() + purse.skew >= window[1]:
             self.turn(purse, time())
+        purse.refresh()
         return purse
 
     def turn(self, purse: Purse, now: float) -> None:
         """Begins the window of `now`."""
         if self.per is not None:
-            purse.begin(*window(self.per, now, self.zone))
+            purse.begin(*window(self.per, now + purse.skew, self.zone))
             purse.has_complained = False
 
     def status(self) -> list[dict[str, Any]]:
         """What each purse holds; JSON-able."""
-        return [{"budget": str(self), **described(self._now(purse))} for purse in list(self._purses.values())]
+        return [
+            {"budget": str(self), **described(self.current(purse))} for purse in list(self._purses.values())
+        ]
 
     def spent(self, **tags: str) -> dict[str, Decimal | int]:
-        """What is used under these tags: ``usd``, ``tokens`` and ``calls``; zeros where nothing was."""
-        purse = self._purses.get(tuple(tags.get(name, "") for name in self.by))
-        usd, tokens, calls = (0, 0, 0) if purse is None else self._now(purse).state()["spent"]
+        """What is used under these tags: ``usd``, ``tokens`` and ``calls``; zeros where nothing was.
+
+        With a store it is what all processes have used.
+
+        Raises:
+            StoreError: The store cannot be reached.
+        """
+        key = tuple(tags.get(name, "") for name in self.by)
+        purse = self._purses.get(key)
+        if purse is None and self._store is not None:
+            purse = self._new(key, time())
+        usd, tokens, calls = (0, 0, 0) if purse is None else self.current(purse).state()["spent"]
         return {"usd": usd_of(usd), "tokens": tokens, "calls": calls}
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """What a call takes of its budgets: reserved in all of them together before it is sent, settled once after it.
 
-Owns the waiting for calls in flight, and the refusal. May not know how a call is priced.
+Owns the waiting for calls in flight, of this process and, where a store keeps the budgets, of others: nobody is told of
+what those leave, so the first who waits here looks for it. May not know how a call is priced.
 """
 
 from __future__ import annotations
@@ -10,35 +11,27 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from decimal import Decimal
 from time import monotonic, time
-from typing import NamedTuple, NoReturn
 
 from ratekeeper import forks
 from ratekeeper._core import Hold, reserve
 from ratekeeper._retrying import runs_loop
-from ratekeeper.errors import BudgetExceededError, EventLoopBlockedError
+from ratekeeper.errors import EventLoopBlockedError, StoreError
 
-from .amounts import usd_of
-from .budget import BudgetEvent, Purse
+from . import clerks
+from .budget import Purse
 from .context import TIME
+from .telling import Outlay, refuse, warn
+
+__all__ = ["Outlay", "aclaim", "claim", "refuse", "settle", "wake"]
 
 _log = logging.getLogger("ratekeeper")
 
 #: Seconds to wait for what calls in flight will not use. A call that waits for a stream which its own code holds open would
 #: wait for ever.
 PATIENCE = 60.0
-
-
-class Outlay(NamedTuple):
-    """What a call may take: pico-USD, tokens, and 1 for a call or 0 for a further attempt of one."""
-
-    pico_usd: int
-    tokens: int
-    calls: int
-
-
-_NOTHING = Outlay(0, 0, 0)
+#: Seconds until the first look for what other processes leave, and the most between two. A place in their line is kept for one.
+FIRST_LOOK, LATEST_LOOK = 0.05, 0.2
 
 
 class _Waiter:
@@ -47,9 +40,11 @@ class _Waiter:
     Attributes:
         hold: What was reserved for it; None while it waits, and for one that has to look itself.
         is_called: Whether it has left the line.
+        is_shared: Whether other processes may leave what it waits for.
+        look_at: When it looks for that (monotonic seconds), if it is the first to do so.
     """
 
-    __slots__ = ("hold", "is_called", "outlay", "purses", "tell")
+    __slots__ = ("_looks", "hold", "is_called", "is_shared", "look_at", "outlay", "purses", "tell")
 
     def __init__(self, purses: tuple[Purse, ...], outlay: Outlay, tell: Callable[[], None]) -> None:
         self.purses = purses
@@ -57,15 +52,28 @@ class _Waiter:
         self.tell = tell
         self.hold: Hold | None = None
         self.is_called = False
+        self.is_shared = any(purse.is_shared for purse in purses)
+        self._looks = 0
+        self.look_at = monotonic() + FIRST_LOOK
+
+    def looked(self) -> None:
+        """Puts off the next look, each time for longer."""
+        self._looks += 1
+        self.look_at = monotonic() + min(FIRST_LOOK * 1.5**self._looks, LATEST_LOOK)
 
 
 #: Those who wait for what calls in flight leave, in order of arrival: nobody passes another who waits for the same purse.
 _line: list[_Waiter] = []
 #: Held while that list changes.
 _changing = forks.lock()
+#: Held while somebody sees whom there is room for: two at once would serve out of order.
+_serving = forks.lock()
+#: What was taken, and could not be settled: the store was out of reach.
+_owed: list[tuple[Hold, tuple[Purse, ...], Outlay]] = []
 if hasattr(os, "register_at_fork"):
-    # Those who wait in the parent are told there.
+    # Those who wait in the parent are told there, and what it owes it settles.
     os.register_at_fork(after_in_child=_line.clear)
+    os.register_at_fork(after_in_child=_owed.clear)
 
 
 def claim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | None) -> Hold:
@@ -73,6 +81,7 @@ def claim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | None) -> 
 
     Raises:
         BudgetExceededError: One of them has no room, whatever calls in flight leave.
+        StoreError: The store that keeps them cannot be reached.
         EventLoopBlockedError: It would have to wait, on the thread of a running event loop.
     """
     found = _straight(purses, outlay)
@@ -100,8 +109,10 @@ async def aclaim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | No
 
     Raises:
         BudgetExceededError: As of `claim`.
+        StoreError: As of `claim`.
     """
-    found = _straight(purses, outlay)
+    is_remote = any(purse.is_remote for purse in purses)
+    found = await clerks.apart(_straight, purses, outlay) if is_remote else _straight(purses, outlay)
     if found is not None:
         return found
     import asyncio  # noqa: PLC0415 (takes longer to import than all of this package)
@@ -114,25 +125,50 @@ async def aclaim(purses: tuple[Purse, ...], outlay: Outlay, patience: float | No
 
     waiter, until = _join(purses, outlay, tell), _until(patience)
     try:
-        while (found := _look_after(waiter, until)) is None:
+        while True:
+            found = (
+                await clerks.apart(_look_after, waiter, until) if is_remote else _look_after(waiter, until)
+            )
+            if found is not None:
+                return found
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(freed.wait(), _nap(waiter, until))
             freed.clear()
     except BaseException:
         _leave(waiter)
         raise
-    return found
 
 
 def _straight(purses: tuple[Purse, ...], outlay: Outlay) -> Hold | None:
-    """The hold, if nobody waits for one of these purses."""
-    found = _attempt(purses, outlay)
-    if not isinstance(found, Hold):
-        return None
+    """The hold, if nobody waits for one of these purses.
+
+    Raises:
+        BudgetExceededError: There is no room, whatever calls in flight leave.
+    """
+    if _owed:
+        _settle_owed()
     if _line and any(purse in waiter.purses for waiter in _line[:] for purse in purses):
-        found.settle(0, 0, 0)
+        for purse in purses:
+            _check(purse, outlay)
         return None
-    return found
+    found = _attempt(purses, outlay)
+    return found if isinstance(found, Hold) else None
+
+
+def _check(purse: Purse, outlay: Outlay) -> None:
+    """Refuses what would not fit if nobody else held anything.
+
+    Raises:
+        BudgetExceededError: It would not.
+    """
+    if purse.counts & TIME and (purse.left or 0) <= 0:
+        refuse(purse, "seconds", outlay)
+    state = purse.budget.current(purse).state()
+    for measure, most, spent, asked in zip(
+        ("usd", "tokens", "calls"), state["limit"], state["spent"], outlay, strict=True
+    ):
+        if most is not None and asked and spent + asked > most:
+            refuse(purse, measure, outlay)
 
 
 def _join(purses: tuple[Purse, ...], outlay: Outlay, tell: Callable[[], None]) -> _Waiter:
@@ -149,18 +185,22 @@ def _leave(waiter: _Waiter) -> None:
         if not waiter.is_called:
             _line.remove(waiter)
             waiter.is_called = True
-    if waiter.hold is not None:
-        waiter.hold.settle(0, 0, 0)
-        waiter.hold = None
-    wake()
+        hold, waiter.hold = waiter.hold, None
+    if hold is not None:
+        settle(hold, waiter.purses, 0, 0, 0)
+    else:
+        wake()
 
 
 def _look_after(waiter: _Waiter, until: float) -> Hold | None:
-    """What was reserved for a waiter; None while it has to wait on.
+    """The hold of a waiter that has one, or that looks a last time; None for one that has to wait on.
 
     Raises:
         BudgetExceededError: It has waited long enough, or for nothing.
     """
+    if waiter.is_shared and not waiter.is_called and monotonic() >= waiter.look_at and _is_first(waiter):
+        waiter.looked()
+        wake()
     if waiter.hold is not None:
         return waiter.hold
     if not waiter.is_called and monotonic() < until:
@@ -172,43 +212,105 @@ def _look_after(waiter: _Waiter, until: float) -> Hold | None:
     return found
 
 
+def _is_first(waiter: _Waiter) -> bool:
+    """Whether it is the one that looks for what other processes leave, for all who wait here."""
+    return next((one for one in _line[:] if one.is_shared), None) is waiter
+
+
 def _until(patience: float | None) -> float:
     return monotonic() + min(PATIENCE, PATIENCE if patience is None else patience)
 
 
 def _nap(waiter: _Waiter, until: float) -> float:
-    """Seconds until a waiter looks by itself: at the end of its patience, or of a window."""
-    windows = (purse.state()["window"] for purse in waiter.purses)
-    ends: list[float] = [window[1] - time() for window in windows if window is not None]
-    return max(min([until - monotonic(), *(end for end in ends if end > 0)]), 0.0)
+    """Seconds until a waiter looks by itself: at the end of its patience, or of a window, or for what other processes leave."""
+    ends: list[float] = [until - monotonic()]
+    for purse in waiter.purses:
+        window = purse.state()["window"]
+        if window is not None and (left := window[1] - time() - purse.skew) > 0:
+            ends.append(left)
+    if waiter.is_shared and _is_first(waiter):
+        ends.append(waiter.look_at - monotonic())
+    return max(min(ends), 0.0)
 
 
 def settle(hold: Hold, purses: tuple[Purse, ...], pico_usd: int, tokens: int, calls: int) -> None:
-    """Replaces what was reserved by what was taken, and says what has come near its end."""
-    warned = hold.settle(pico_usd, tokens, calls)
+    """Replaces what was reserved by what was taken, and says what has come near its end.
+
+    What a store out of reach does not hear now it hears later; until then it counts in full.
+    """
+    if hold.is_remote and runs_loop():
+        clerks.submit(_settle, hold, purses, Outlay(pico_usd, tokens, calls))
+    else:
+        _settle(hold, purses, Outlay(pico_usd, tokens, calls))
+
+
+def _settle(hold: Hold, purses: tuple[Purse, ...], taken: Outlay) -> bool:
+    """Whether it is settled; if not, it is owed."""
+    try:
+        warned = hold.settle(*taken)
+    except StoreError as error:
+        if not _owed:
+            _log.warning("what calls took of their budgets counts in full until it can be told: %s", error)
+        _owed.append((hold, purses, taken))
+        return False
     if _line:
         wake()
     for place in warned or ():
-        _warn(purses[place])
+        warn(purses[place])
+    return True
+
+
+def _settle_owed() -> None:
+    with _changing:
+        owed = _owed[:]
+        _owed.clear()
+    while owed:
+        if not _settle(*owed.pop(0)):
+            _owed.extend(owed)
+            return
 
 
 def wake() -> None:
     """Gives those who wait what there is room for now, in their order."""
-    called, busy = [], set[Purse]()
-    with _changing:
+    if runs_loop() and any(purse.is_remote for waiter in _line[:] for purse in waiter.purses):
+        clerks.submit(_serve)
+    else:
+        _serve()
+
+
+def _serve() -> None:
+    with _serving:
+        busy = set[Purse]()
         for waiter in _line[:]:
             if not busy.isdisjoint(waiter.purses):
                 continue
-            found = _look(waiter.purses, waiter.outlay)
-            if not isinstance(found, Hold) and found[1] == "waits":
+            if not _served(waiter):
                 busy.update(waiter.purses)
-                continue
+    for waiter in _line[:]:
+        if waiter.is_shared:  # whoever was the first before may have left
+            waiter.tell()
+            break
+
+
+def _served(waiter: _Waiter) -> bool:
+    """Whether a waiter has left the line: with its hold, or to hear by itself why there will be none."""
+    try:
+        found = _look(waiter.purses, waiter.outlay)
+    except StoreError:
+        found = None  # it meets the same when it looks by itself
+    if isinstance(found, tuple) and found[1] == "waits":
+        return False
+    with _changing:
+        is_there = not waiter.is_called
+        if is_there:
             waiter.hold = found if isinstance(found, Hold) else None
             waiter.is_called = True
             _line.remove(waiter)
-            called.append(waiter)
-    for waiter in called:
+    if is_there:
         waiter.tell()
+    elif isinstance(found, Hold):
+        found.settle(0, 0, 0)
+    return True
 
 
 def _attempt(purses: tuple[Purse, ...], outlay: Outlay) -> Hold | tuple[Purse, str]:
@@ -241,62 +343,3 @@ def _look(purses: tuple[Purse, ...], outlay: Outlay) -> Hold | tuple[Purse, str,
         if why != "turns":
             return purses[place], why, measure
         purses[place].budget.turn(purses[place], now)
-
-
-def refuse(purse: Purse, measure: str, outlay: Outlay = _NOTHING, *, in_flight: bool = False) -> NoReturn:
-    """Says why a call is not sent.
-
-    Raises:
-        BudgetExceededError: Always.
-    """
-    limit, spent = amounts(purse, measure)
-    whose = ", ".join(f"{name}={value}" for name, value in purse.tags.items() if value)
-    asked = {"usd": usd_of(outlay.pico_usd), "tokens": outlay.tokens, "calls": outlay.calls}
-    text = f"the budget of {purse.budget}{f' ({whose})' if whose else ''} is used up: {spent} of {limit} {measure}"
-    if measure in asked:
-        text += f", and this call could take {asked[measure]}"
-    if in_flight:
-        text += "; the rest is reserved by calls in flight that did not end in time"
-    if not purse.has_complained:
-        purse.has_complained = True
-        _log.warning("%s; calls are refused before they are sent", text)
-    _tell(purse, "on_exceed", measure)
-    raise BudgetExceededError(
-        f"{text}; nothing was sent", tags=dict(purse.tags), limit=limit, spent=spent, measure=measure
-    )
-
-
-def _warn(purse: Purse) -> None:
-    shares = []
-    for measure in ("usd", "tokens", "calls"):
-        limit, spent = amounts(purse, measure)
-        if limit is not None:
-            shares.append((float(spent) / max(float(limit), 1e-12), measure, limit, spent))
-    share, measure, limit, spent = max(shares)
-    whose = ", ".join(f"{name}={value}" for name, value in purse.tags.items() if value)
-    _log.warning("%.0f %% of the budget of %s is used%s: %s of %s %s", share * 100, purse.budget,
-                 f" ({whose})" if whose else "", spent, limit, measure)  # fmt: skip
-    _tell(purse, "on_warn", measure)
-
-
-def amounts(purse: Purse, measure: str) -> tuple[Decimal | float | None, Decimal | float]:
-    """The ceiling and what is used of it, as people write them."""
-    if measure == "seconds":
-        return purse.budget.seconds, round(monotonic() - purse.began, 3)
-    state = purse.state()
-    place = ("usd", "tokens", "calls").index(measure)
-    limit, spent = state["limit"][place], state["spent"][place]
-    if measure != "usd":
-        return limit, spent
-    return None if limit is None else usd_of(limit), usd_of(spent)
-
-
-def _tell(purse: Purse, name: str, measure: str) -> None:
-    hook = getattr(purse.budget, name)
-    if hook is None:
-        return
-    limit, spent = amounts(purse, measure)
-    try:
-        hook(BudgetEvent(purse.budget, dict(purse.tags), measure, limit or 0, spent))
-    except Exception:  # noqa: BLE001 (a hook never breaks a call)
-        _log.exception("%s of the budget of %s raised; the call goes on as if it had not", name, purse.budget)

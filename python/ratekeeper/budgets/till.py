@@ -14,6 +14,8 @@ from ratekeeper.costs import CostTracker
 from ratekeeper.prices import PriceBook
 
 if TYPE_CHECKING:
+    from ratekeeper.status import StorePolicy
+
     from .budget import Budget
 
 
@@ -38,6 +40,8 @@ def opened(
     prices: PriceBook | Mapping[str, Any] | str | os.PathLike[str] | None,
     costs: CostTracker | str | None,
     budgets: Budget | Iterable[Budget],
+    store: str | None = None,
+    store_lost: StorePolicy = "share",
 ) -> Till:
     """The till of a keeper with these arguments.
 
@@ -48,17 +52,22 @@ def opened(
         PriceBook() if prices is None else prices if isinstance(prices, PriceBook) else PriceBook.load(prices)
     )
     if isinstance(costs, CostTracker):
-        return Till(book, costs, _budgets(budgets))
+        return Till(book, costs, _budgets(budgets, store, store_lost))
     if costs is not None and not isinstance(costs, str):
         checks.fail(
             "costs", "a ratekeeper.CostTracker, or the address of a store such as sqlite:///costs.db", costs
         )
-    return Till(book, CostTracker(prices=book, store=costs), _budgets(budgets))
+    return Till(book, CostTracker(prices=book, store=costs), _budgets(budgets, store, store_lost))
 
 
-def _budgets(budgets: Budget | Iterable[Budget]) -> tuple[Budget, ...]:
+def _budgets(
+    budgets: Budget | Iterable[Budget], store: str | None, store_lost: StorePolicy
+) -> tuple[Budget, ...]:
     if isinstance(budgets, tuple) and not budgets:
         return ()
     from .budget import checked  # noqa: PLC0415 (only where there are budgets)
 
-    return tuple(checked(budgets, "budgets"))
+    found = tuple(checked(budgets, "budgets"))
+    for place, budget in enumerate(found):
+        budget.keep_in(store, store_lost, sum(before.about == budget.about for before in found[:place]))
+    return found

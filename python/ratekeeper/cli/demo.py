@@ -1,6 +1,6 @@
-"""``ratekeeper demo``: a few hundred calls without ratekeeper, then with it, under two quotas.
+"""``ratekeeper demo``: a few hundred calls without ratekeeper, then with it, under two quotas; then six processes.
 
-In the first act the quota is known, in the second it is cut in mid-run.
+In the first act the quota is known, in the second it is cut in mid-run, in the third many processes have one key.
 
 Owns the options, the order of the acts, the environment of the run and its exit code. Loaded only by the command,
 since it imports click and rich.
@@ -16,9 +16,19 @@ from importlib.util import find_spec
 import click  # noqa: TID253
 from rich.console import Console  # noqa: TID253
 
+from ratekeeper.cli.demo_many import try_all
 from ratekeeper.cli.demo_plan import KEPT, LATENCY, OUTPUT_TOKENS, TOKEN_LATENCY, Plan
 from ratekeeper.cli.demo_run import compare
-from ratekeeper.cli.demo_screen import LogLines, five_lines, formula, introduction, screen_for, table
+from ratekeeper.cli.demo_screen import (
+    LogLines,
+    five_lines,
+    formula,
+    introduce_many,
+    introduction,
+    screen_for,
+    table,
+    table_of_many,
+)
 from ratekeeper.testing.client import FakeProviderError
 from ratekeeper.testing.limits import QuotaChange
 from ratekeeper.testing.provider import FakeProvider
@@ -40,8 +50,8 @@ _NEEDED = ("langchain_core", "langchain_openai", "starlette", "uvicorn")
 def command(calls: int, at_once: int, rpm: int, tpm: int) -> None:
     """Run ChatOpenAI against a local provider's quota: bare, then wrapped.
 
-    In a second act the quota is cut to half in mid-run. Nothing leaves this machine and no API key is needed. Exits
-    with 1 if a wrapped call failed.
+    In a second act the quota is cut to half in mid-run, in a third six processes share it. Nothing leaves this machine
+    and no API key is needed. Exits with 1 if a wrapped call failed.
     """
     _require_extras()
     _stay_local()
@@ -49,6 +59,8 @@ def command(calls: int, at_once: int, rpm: int, tpm: int) -> None:
     console = Console()
     _log_to(console)
     failed = [_play(act, console) for act in (plan, plan.cut())]
+    if not any(failed):
+        failed.append(_play_many(console))
     five_lines(console, plan)
     if any(failed):
         raise click.exceptions.Exit(1)
@@ -65,6 +77,18 @@ def _play(plan: Plan, console: Console) -> int:
     console.print(table(plan, bare, wrapped))
     formula(console, plan)
     return wrapped.failed
+
+
+def _play_many(console: Console) -> int:
+    """The third act; returns how many calls failed under a keeper."""
+    introduce_many(console)
+    try:
+        ways = try_all()
+    except FakeProviderError as error:
+        raise click.ClickException(str(error)) from error
+    console.print(table_of_many(ways))
+    console.print()
+    return ways["split"].failed + ways["shared"].failed
 
 
 def _provider_of(plan: Plan) -> FakeProvider:

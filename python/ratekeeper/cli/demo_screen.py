@@ -12,6 +12,7 @@ from rich.console import Console  # noqa: TID253
 from rich.progress import BarColumn, Progress, TaskID, TextColumn  # noqa: TID253
 from rich.table import Table  # noqa: TID253
 
+from ratekeeper.cli.demo_many import LOADS, PARTS, PER_SECOND, Way, ideal
 from ratekeeper.cli.demo_plan import KEPT, MAX_TOKENS, Bound, Plan
 from ratekeeper.cli.demo_run import MODEL, Screen, Tally
 
@@ -153,6 +154,34 @@ def formula(console: Console, plan: Plan) -> None:
     ]
     lines += [_bound_line(bound) for bound in plan.bounds]
     console.print("\n".join(lines) + "\n", highlight=False, markup=False, soft_wrap=True)
+
+
+def introduce_many(console: Console) -> None:
+    """What the third act is about."""
+    text = (
+        f"Act three: {len(LOADS)} processes with one key, which make {', '.join(map(str, LOADS))} calls. The provider "
+        f"grants {PER_SECOND} a second, together.\n"
+    )
+    console.print(text, highlight=False)
+
+
+def table_of_many(ways: dict[str, Way]) -> Table:
+    """The ways of the third act side by side."""
+    result = Table(title=f"act three: {len(LOADS)} processes, one key")
+    result.add_column("")
+    result.add_column("bare\n(SDK retries: 2)", justify="right")
+    result.add_column("a sixth of the\nquota each", justify="right")
+    result.add_column("the full quota\neach, one store", justify="right")
+    calls, best = sum(LOADS), ideal()
+    runs = [ways[name] for name in PARTS]
+    result.add_row("answered", *(f"{run.answered} of {calls}" for run in runs))
+    result.add_row("failed for good", *(_alarming(run.failed) for run in runs))
+    result.add_row("429s seen", *(f"{run.refused:,}" for run in runs))
+    result.add_row("time", *(f"{run.seconds:.1f} s" for run in runs))
+    result.add_row("quota-bound ideal", *[f"{best:.1f} s"] * len(runs))
+    shares = ("not finished" if run.failed else f"{best / run.seconds:.1%}" for run in runs)
+    result.add_row("ideal / time", *shares)
+    return result
 
 
 def five_lines(console: Console, plan: Plan) -> None:

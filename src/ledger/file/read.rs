@@ -38,14 +38,10 @@ pub fn entries(path: &Path, query: &Query, most: usize) -> Result<Vec<Arc<Entry>
 fn open(path: &Path) -> Result<Connection> {
     let say = |error| failure(path, &error);
     if !path.exists() {
-        return Err(Error::Store {
-            store: path.display().to_string(),
-            what: "there is no such file".to_owned(),
-        });
+        return Err(Error::ledger(path.display(), "there is no such file"));
     }
     if path.is_dir() {
-        let what = "it cannot be opened: it is a folder".to_owned();
-        return Err(Error::Store { store: path.display().to_string(), what });
+        return Err(Error::ledger(path.display(), "it cannot be opened: it is a folder"));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(say)?;
@@ -53,8 +49,7 @@ fn open(path: &Path) -> Result<Connection> {
     match check(path, &connection) {
         Ok(true) => Ok(connection),
         Ok(false) => {
-            let what = "there is no ledger in it: nobody has written one yet".to_owned();
-            Err(Error::Store { store: path.display().to_string(), what })
+            Err(Error::ledger(path.display(), "there is no ledger in it: nobody has written one yet"))
         }
         // On a disk that cannot be written, the files beside it cannot be made; without them nobody is writing.
         Err(_) if !beside(path, "-wal").exists() => open_unchanging(path),

@@ -12,22 +12,20 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
+use super::patience::{PATIENCE, look_again, look_briefly};
 use super::shared::ProcessId;
-use super::tree::Fault;
-use super::{schema, sweep};
+use super::tree::{Fault, Tree};
+use super::{SqliteStore, schema, sweep};
 use crate::clock::{Clock, MachineClock, Time, run_of_machine};
 use crate::error::{Error, Result};
+use crate::store::health::Health;
+use crate::store::{Policy, Turn};
 
 /// How long a process is believed to be there after it has last said so.
 pub(super) const PRESENCE: Duration = Duration::from_secs(10);
 /// How often a process says that it is there.
 const PULSE: Duration = Duration::from_millis(2_500);
-/// Who waits for the file first looks again at once, so often,
-const EAGER_LOOKS: i32 = 400;
-/// then after so long,
-const PAUSE: Duration = Duration::from_micros(100);
-/// and gives up after so many looks: about ten seconds.
-const MOST_LOOKS: i32 = 60_000;
+const REMOVED: &str = "it was removed or replaced while in use; put it back, or restart a process that uses it, which makes a new one";
 
 /// The files that are open in this process.
 static FILES: Mutex<Vec<Weak<File>>> = Mutex::new(Vec::new());
@@ -35,7 +33,6 @@ static FILES: Mutex<Vec<Weak<File>>> = Mutex::new(Vec::new());
 /// What is known of an open file.
 pub(super) struct Open {
     pub(super) connection: Connection,
-    identity: Option<(u64, u64)>,
     /// The process that opened it: a child that nobody told of its birth must not use it.
     pid: u32,
 }
@@ -49,6 +46,9 @@ pub(super) struct State {
     /// How often this process began anew: leases from before are over.
     pub(super) epoch: u64,
     pulse_at: Time,
+    /// Which file it was when it was last opened.
+    identity: Option<(u64, u64)>,
+    pub(super) health: Health,
 }
 
 impl State {
@@ -61,27 +61,35 @@ impl State {
 /// One file.
 pub(super) struct File {
     path: PathBuf,
+    /// What to do while it is lost.
+    pub(super) policy: Policy,
     /// A clock of its user's, in tests.
     manual: Option<Arc<dyn Clock>>,
     clock: Mutex<Option<MachineClock>>,
     pub(super) state: Mutex<State>,
+    /// Who decides by it.
+    trees: Mutex<Vec<Weak<Mutex<Tree>>>>,
 }
 
 impl File {
     /// The file at that path, opened or found open.
-    pub(super) fn at(path: &Path, manual: Option<Arc<dyn Clock>>) -> Result<Arc<Self>> {
+    pub(super) fn at(path: &Path, policy: Policy, manual: Option<Arc<dyn Clock>>) -> Result<Arc<Self>> {
         let mut files = FILES.lock();
         files.retain(|file| file.strong_count() > 0);
         let mut known = files.iter().filter_map(Weak::upgrade);
-        let is_same = |file: &Arc<Self>| manual.is_none() && file.manual.is_none() && file.path == path;
+        let is_same = |file: &Arc<Self>| {
+            manual.is_none() && file.manual.is_none() && file.path == path && file.policy == policy
+        };
         if let Some(file) = known.find(is_same) {
             return Ok(file);
         }
         let file = Arc::new(Self {
             path: path.to_owned(),
+            policy,
             manual,
             clock: Mutex::default(),
             state: Mutex::default(),
+            trees: Mutex::default(),
         });
         file.prepare(&mut file.state.lock())?;
         files.push(Arc::downgrade(&file));
@@ -96,7 +104,14 @@ impl File {
         }
     }
 
-    /// Opens it, if it is not, and says that this process is there, if that is due.
+    /// Has it looked after while nobody asks.
+    pub(super) fn attend(&self, tree: &Arc<Mutex<Tree>>) {
+        let mut trees = self.trees.lock();
+        trees.retain(|tree| tree.strong_count() > 0);
+        trees.push(Arc::downgrade(tree));
+    }
+
+    /// Opens it, if it is not, and says that this process is there, if that is due. One that is lost is tried again now and then.
     pub(super) fn prepare(&self, state: &mut State) -> Result<()> {
         let pid = std::process::id();
         if state.open.as_ref().is_some_and(|open| open.pid != pid) {
@@ -104,6 +119,17 @@ impl File {
                 self.error("this process was forked behind Python's back; make the keeper in the child")
             );
         }
+        if let Some(why) = state.health.refusal(self.now()) {
+            return Err(why);
+        }
+        let done = self.make_ready(state, pid);
+        if let Err(why) = &done {
+            self.lose(state, why);
+        }
+        done
+    }
+
+    fn make_ready(&self, state: &mut State, pid: u32) -> Result<()> {
         if state.open.is_none() {
             self.open(state, pid)?;
         }
@@ -111,46 +137,73 @@ impl File {
         if now >= state.pulse_at { self.pulse(state, now) } else { Ok(()) }
     }
 
+    /// It cannot be used for now. What is wrong with one that was never used is its user's to hear at once.
+    pub(super) fn lose(&self, state: &mut State, why: &Error) {
+        if state.identity.is_some() {
+            state.open = None;
+            state.health.failed(why, self.url(), self.policy, self.now());
+        }
+    }
+
     fn open(&self, state: &mut State, pid: u32) -> Result<()> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let is_first = state.identity.is_none();
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // One that was there and is gone is not made anew in silence: somebody else may still use it, by another path.
+        flags.set(OpenFlags::SQLITE_OPEN_CREATE, is_first);
         let say = |error| self.failure(&error);
+        if !is_first && identity(&self.path).is_none() {
+            return Err(self.error(REMOVED));
+        }
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(say)?;
-        connection.busy_handler(Some(look_again)).map_err(say)?;
+        let is_lost = state.health.is_lost();
+        connection.busy_handler(Some(if is_lost { look_briefly } else { look_again })).map_err(say)?;
         connection.set_prepared_statement_cache_capacity(32);
         schema::check(&connection).map_err(say)?.map_err(|what| self.error(&what))?;
         if self.manual.is_none() {
             *self.clock.lock() = Some(clock_of(&connection).map_err(say)?);
         }
-        if state.pid != pid {
+        let found = identity(&self.path);
+        // In another file this process is somebody else.
+        if state.pid != pid || state.identity != found {
             (state.pid, state.process) = (pid, 0);
         }
-        state.open = Some(Open { connection, identity: identity(&self.path), pid });
-        state.pulse_at = Time::ZERO;
+        if is_first {
+            state.health.begins(self.now());
+        }
+        (state.identity, state.pulse_at) = (found, Time::ZERO);
+        state.open = Some(Open { connection, pid });
         Ok(())
     }
 
     /// Says that this process is there; one that was struck off meanwhile begins anew.
     fn pulse(&self, state: &mut State, now: Time) -> Result<()> {
-        let open = state.open.as_ref().expect("it was opened just now");
-        if open.identity != identity(&self.path) {
-            return Err(
-                self.error("it was removed or replaced while in use; restart all processes that use it")
-            );
+        if state.identity != identity(&self.path) {
+            return Err(self.error(REMOVED));
         }
         let (until, was) = (nanos(now + PRESENCE), state.process);
-        let process =
-            enter(&open.connection, was, until, nanos(now)).map_err(|error| self.failure(&error))?;
+        let say = |error| self.failure(&error);
+        let connection = state.connection();
+        let process = enter(connection, was, until, nanos(now)).map_err(say)?;
+        let processes = count(connection, nanos(now)).map_err(say)?;
+        if let Some(open) = state.open.as_mut().filter(|_| state.health.is_lost()) {
+            open.connection.busy_handler(Some(look_again)).map_err(say)?;
+        }
         if process != was {
             (state.process, state.epoch) = (process, state.epoch + 1);
         }
         state.pulse_at = now + PULSE;
+        state.health.processes = processes;
+        state.health.opened();
         Ok(())
     }
 
+    /// Where it is, as people name it.
+    pub(super) fn url(&self) -> String {
+        format!("sqlite:///{}", self.path.display())
+    }
+
     pub(super) fn error(&self, what: &str) -> Error {
-        Error::Shared { store: self.path.display().to_string(), what: what.to_owned() }
+        Error::shared(self.path.display(), what)
     }
 
     pub(super) fn fault(&self, fault: Fault) -> Error {
@@ -188,21 +241,31 @@ pub fn before_fork() {
     FILES.lock().iter().filter_map(Weak::upgrade).for_each(|file| file.close());
 }
 
-/// Says in all files that this process is there, where it has them open.
-///
-/// # Errors
-/// The first [`Error::Shared`].
-pub fn pulse_all() -> Result<()> {
-    FILES.lock().iter().filter_map(Weak::upgrade).try_for_each(|file| {
-        let mut state = file.state.lock();
-        if state.open.is_some() { file.prepare(&mut state) } else { Ok(()) }
-    })
+/// Says in all files that this process is there, where it has them open, and sees to those that are lost.
+pub fn pulse_all() {
+    let files: Vec<Arc<File>> = FILES.lock().iter().filter_map(Weak::upgrade).collect();
+    for file in files {
+        let is_used = {
+            let state = file.state.lock();
+            state.open.is_some() || state.health.is_lost()
+        };
+        let trees: Vec<Arc<Mutex<Tree>>> = file.trees.lock().iter().filter_map(Weak::upgrade).collect();
+        for tree in trees.into_iter().filter(|_| is_used) {
+            SqliteStore { file: file.clone(), tree }.look_after();
+        }
+    }
+}
+
+/// Which files were lost and came back since this was last asked.
+pub fn turns() -> Vec<Turn> {
+    let files: Vec<Arc<File>> = FILES.lock().iter().filter_map(Weak::upgrade).collect();
+    files.iter().flat_map(|file| file.state.lock().health.take_turns()).collect()
 }
 
 /// Gives back at once what this process holds in all files: it is about to end.
 ///
 /// # Errors
-/// The first [`Error::Shared`]; what could not be given back comes back when it is missed.
+/// The first [`Error::Store`]; what could not be given back comes back when it is missed.
 pub fn leave_all() -> Result<()> {
     FILES.lock().iter().filter_map(Weak::upgrade).try_for_each(|file| file.leave())
 }
@@ -221,18 +284,11 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
-/// Takes turns with others without sleeping at first: with SQLite's own handler a process can wait for ever.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "another process writes, which takes microseconds; nothing would wake us"
-)]
-fn look_again(looks: i32) -> bool {
-    if looks < EAGER_LOOKS {
-        std::thread::yield_now();
-    } else {
-        std::thread::sleep(PAUSE);
-    }
-    looks < MOST_LOOKS
+/// How many processes are there.
+fn count(connection: &Connection, now: i64) -> rusqlite::Result<u32> {
+    connection
+        .prepare_cached("SELECT count(*) FROM process WHERE until > ?")?
+        .query_row([now], |row| row.get(0))
 }
 
 fn strike_off(connection: &Connection, now: i64, process: ProcessId) -> std::result::Result<(), Fault> {
@@ -301,7 +357,10 @@ fn explain(path: &Path, error: &rusqlite::Error) -> String {
                 .to_owned()
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process has not let go of it for ten seconds".to_owned()
+            format!(
+                "another process has not let go of it for {} seconds: is one stopped?",
+                PATIENCE.as_secs()
+            )
         }
         Some(ErrorCode::SystemIoFailure) => {
             format!(

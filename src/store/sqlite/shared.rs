@@ -5,15 +5,13 @@
 //! first come first served, so that each process gets its turn and no small call passes a large one for ever.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::bytes::{Bytes, bytes_of_fields};
 use crate::clock::Time;
 use crate::quota::{Amounts, Quota};
+use crate::store::PLACE_KEPT;
+use crate::store::outage::Held;
 use crate::store::scope::Scope;
-
-/// How long the place of a process that does not ask any more is kept.
-pub(super) const PLACE_KEPT: Duration = Duration::from_millis(750);
 
 /// A process as the file knows it; never given twice.
 pub(super) type ProcessId = u64;
@@ -74,6 +72,18 @@ impl Around {
             holder.amounts = holder.amounts.minus(amounts);
         }
         self.holders.retain(|holder| holder.permits > 0);
+    }
+
+    /// A process tells anew what it holds; `before` is what was known of it.
+    pub(super) fn holds_instead(&mut self, process: ProcessId, before: &Held, held: &Held) {
+        let known = self.holders.iter().find(|holder| holder.process == process);
+        let (permits, amounts) = known.map_or_else(Default::default, |known| (known.permits, known.amounts));
+        let permits = permits.saturating_sub(before.permits) + held.permits;
+        let amounts = amounts.minus(&before.amounts).plus(&held.amounts);
+        self.holders.retain(|holder| holder.process != process);
+        if permits > 0 {
+            self.holders.push(Holder { process, permits, amounts });
+        }
     }
 
     /// A process is gone: gives back what it held; tells whether anything has changed.

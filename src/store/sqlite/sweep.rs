@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::purses;
 use super::shared::{self, ProcessId};
 use super::tree::Fault;
 
@@ -16,7 +17,7 @@ pub(super) fn strike_off(connection: &Connection, now: i64, also: ProcessId) -> 
     if gone.is_empty() {
         return Ok(false);
     }
-    let mut any = false;
+    let mut any = purses::strike_off(connection, &gone)?;
     for (id, name, bytes) in rows(connection)? {
         let name: Arc<str> = name.into();
         let row = shared::read(name.clone(), &bytes);

@@ -1,0 +1,105 @@
+//! SIGTERM in a process that has not prepared for it: the one who is told can give back what is held, before the process ends.
+//!
+//! Owns the handler, which writes a byte into a pipe; a thread reads it. Python's own handlers run in the main thread, and not while
+//! that waits in the system for something else: a process would not end that ends by the default.
+
+use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use pyo3::prelude::*;
+
+/// What is written into the pipe.
+static TERMINATED: u8 = b't';
+
+/// Where the handler writes,
+static PIPE: AtomicI32 = AtomicI32::new(-1);
+/// and whose pipe it is: a child of a fork has the handler too, until it is taken back.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+/// Only calls what a handler may call.
+#[allow(unsafe_code)]
+extern "C" fn tell(signal: libc::c_int) {
+    // SAFETY: all of these may be called in a handler, and the byte outlives the call. `errno` is put back, since the interrupted code
+    // may be about to read it.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        let told = libc::getpid() == OWNER.load(Ordering::Relaxed)
+            && libc::write(PIPE.load(Ordering::Relaxed), (&raw const TERMINATED).cast(), 1) == 1;
+        if !told {
+            // Delivered when this returns, to the default.
+            libc::raise(signal);
+        }
+        *errno = before;
+    }
+}
+
+fn handler() -> libc::sighandler_t {
+    tell as extern "C" fn(libc::c_int) as libc::sighandler_t
+}
+
+/// What SIGTERM does now.
+#[allow(unsafe_code)]
+fn disposition() -> io::Result<libc::sighandler_t> {
+    // SAFETY: zeros are a valid `sigaction`, and it is only written to.
+    let (code, found) = unsafe {
+        let mut found: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(libc::SIGTERM, std::ptr::null(), &raw mut found), found)
+    };
+    if code == 0 { Ok(found.sa_sigaction) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has SIGTERM do something else; the second one ends the process at once, whatever becomes of the first.
+#[allow(unsafe_code)]
+fn dispose(action: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: zeros are a valid `sigaction` with an empty mask; the action is the default, or `tell`.
+    let code = unsafe {
+        let mut new: libc::sigaction = std::mem::zeroed();
+        new.sa_sigaction = action;
+        new.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART;
+        libc::sigaction(libc::SIGTERM, &raw const new, std::ptr::null_mut())
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has SIGTERM write a byte into that pipe, which does not block, if it would otherwise end this process.
+#[pyfunction]
+fn tell_of_sigterm(pipe: i32) -> PyResult<()> {
+    if disposition()? != libc::SIG_DFL {
+        return Ok(());
+    }
+    PIPE.store(pipe, Ordering::Relaxed);
+    OWNER.store(std::process::id().cast_signed(), Ordering::Relaxed);
+    Ok(dispose(handler())?)
+}
+
+/// Has SIGTERM end this process again, if it would write into the pipe.
+#[pyfunction]
+fn forget_sigterm() -> PyResult<()> {
+    if disposition()? == handler() {
+        dispose(libc::SIG_DFL)?;
+    }
+    Ok(())
+}
+
+extern "C" fn forget_in_child() {
+    // In a child that cannot be helped, the handler itself sees that it is not its owner's.
+    forget_sigterm().ok();
+}
+
+/// A child of a fork ends by SIGTERM as any process does, until it has a pipe of its own.
+#[allow(unsafe_code)]
+fn forget_after_forks() -> PyResult<()> {
+    // SAFETY: the handler lives as long as the process, for a module with native code is never unloaded; it only makes system calls,
+    // and does not unwind.
+    match unsafe { libc::pthread_atfork(None, None, Some(forget_in_child)) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code).into()),
+    }
+}
+
+pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    forget_after_forks()?;
+    module.add_function(wrap_pyfunction!(tell_of_sigterm, module)?)?;
+    module.add_function(wrap_pyfunction!(forget_sigterm, module)?)
+}
