@@ -18,7 +18,8 @@ import time
 from datetime import timedelta
 
 import pytest
-from test_stores import MISSED, PACKAGE, churn, code_of, forked, remaining, script
+from children import PACKAGE, code_of, forked, script
+from test_stores import MISSED, churn, remaining
 
 import ratekeeper as rk
 

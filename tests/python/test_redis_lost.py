@@ -13,7 +13,8 @@ import time
 
 import pytest
 import servers as real
-from test_stores import code_of, forked, remaining
+from children import code_of, forked
+from test_stores import remaining
 
 import ratekeeper as rk
 from ratekeeper.testing import FakeProvider

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import servers as real
-from test_stores import code_of, forked
+from children import code_of, forked
 
 import ratekeeper as rk
 from ratekeeper._core import Hold

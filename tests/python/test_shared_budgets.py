@@ -3,24 +3,18 @@
 import asyncio
 import os
 import random
-import signal
 import struct
-import subprocess
-import sys
-import textwrap
 import time
-import traceback
 from contextlib import suppress
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
+from children import code_of, forked, script
 
 import ratekeeper as rk
 from ratekeeper.budgets import claim
 from ratekeeper.providers import Request, Usage
 
-PACKAGE = Path(rk.__file__).parents[1]
 MODEL = "gpt-4o-mini"
 #: 0.15 and 0.60 USD per million tokens.
 PRICES = {MODEL: {"input": 0.15, "output": 0.60}}
@@ -43,41 +37,6 @@ def spend(keeper, usage=None, seconds=0.0, max_tokens=100):
     with keeper.gate("openai", "acct").call(Request(MODEL, "hello", max_tokens=max_tokens)) as call:
         time.sleep(seconds)
         call.settle(usage or Usage(10, 20))
-
-
-def forked(work):
-    """A child that does the work and is gone; 0 if it returned."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            signal.alarm(100)
-            work()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-            raise
-        finally:
-            os._exit(code)
-    return pid
-
-
-def code_of(pid):
-    return os.waitpid(pid, 0)[1]
-
-
-def script(text, *arguments):
-    """A new interpreter that runs the text."""
-    command = [sys.executable, "-c", textwrap.dedent(text), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 # --- what holds -------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import sqlite3
 import time
 
 import pytest
-from test_stores import code_of, forked, remaining
+from children import code_of, forked
+from test_stores import remaining
 
 import ratekeeper as rk
 

@@ -6,19 +6,14 @@ import os
 import random
 import signal
 import struct
-import subprocess
-import sys
-import textwrap
 import time
-import traceback
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+from children import code_of, forked, script
 
 import ratekeeper as rk
 
-PACKAGE = Path(rk.__file__).parents[1]
 #: How long a process is believed to be there after its last sign of life, and a little.
 MISSED = 12.0
 
@@ -26,36 +21,6 @@ MISSED = 12.0
 @pytest.fixture
 def store(tmp_path):
     return f"sqlite:///{tmp_path}/quota.db"
-
-
-def forked(work):
-    """A child that does the work and is gone; 0 if it returned."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            signal.alarm(60)
-            work()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-            raise
-        finally:
-            os._exit(code)
-    return pid
-
-
-def code_of(pid):
-    return os.waitpid(pid, 0)[1]
-
-
-def script(text, *arguments):
-    """A new interpreter that runs the text."""
-    command = [sys.executable, "-c", textwrap.dedent(text), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
 
 
 def remaining(limiter):
