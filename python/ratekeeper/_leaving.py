@@ -50,4 +50,5 @@ def tell_of_sigterm(pipe: int) -> None:
 
 def end_by_sigterm() -> None:
     """Ends this process as it would have ended; who has taken SIGTERM over meanwhile is asked instead."""
+    _core.forget_sigterm()
     os.kill(os.getpid(), signal.SIGTERM)
