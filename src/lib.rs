@@ -35,6 +35,7 @@ pub mod quota;
 pub mod retry;
 pub mod scope;
 pub mod semaphore;
+mod spawn;
 pub mod store;
 pub mod throttle;
 

@@ -10,7 +10,10 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from . import _core
 from .errors import ConfigError
@@ -18,6 +21,18 @@ from .errors import ConfigError
 #: With ``default`` SIGTERM ends a process as if ratekeeper were not there.
 SWITCH = "RATEKEEPER_SIGTERM"
 _CHOICES = ("give-back", "default")
+#: What the system raises for a fault of the very thread, and cannot put off.
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+
+
+@contextmanager
+def signals_left_to_others() -> Iterator[None]:
+    """Threads that are started within it are delivered no signal, as those of the native core (src/spawn.rs says why)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def call_at_exit(leave: Callable[[], None]) -> None:
@@ -29,6 +44,10 @@ def call_at_exit(leave: Callable[[], None]) -> None:
         from multiprocessing.util import Finalize  # noqa: PLC0415 (only where it is in use)
 
         Finalize(None, leave, exitpriority=-100)
+    celery = sys.modules.get("celery.signals")
+    # Children of its prefork pool end without the interpreter's exit, and without that of `multiprocessing`.
+    if celery is not None:
+        celery.worker_process_shutdown.connect(lambda **_: leave(), weak=False, dispatch_uid=leave)
 
 
 def tell_of_sigterm(pipe: int) -> None:
@@ -46,9 +65,35 @@ def tell_of_sigterm(pipe: int) -> None:
         raise ConfigError(f"{SWITCH} must be one of {', '.join(_CHOICES)}, not {choice!r}", field=SWITCH)
     if choice == _CHOICES[0] and os.getpid() != 1:
         _core.tell_of_sigterm(pipe)
+        _hear_celery_out(pipe)
+
+
+def _hear_celery_out(pipe: int) -> None:
+    """Has the second SIGTERM write that byte in a child of Celery's prefork pool.
+
+    A task that is revoked with ``terminate=True`` is sent two. The child's handler lets the first one unwind the task, and
+    leaves the second one to the default, which would end it before what it holds is given back.
+    """
+    celerys = getattr(sys.modules.get("billiard.common"), "_shutdown_cleanup", None)
+    theirs, owner = signal.getsignal(signal.SIGTERM), os.getpid()
+    if theirs is not celerys or not callable(theirs):
+        return
+    # Only the main thread may set a handler.
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+        try:
+            theirs(number, frame)
+        finally:
+            if os.getpid() == owner:
+                _core.tell_of_sigterm(pipe)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    signal.signal(signal.SIGTERM, unwind)
 
 
 def end_by_sigterm() -> None:
     """Ends this process as it would have ended; who has taken SIGTERM over meanwhile is asked instead."""
-    _core.forget_sigterm()
     os.kill(os.getpid(), signal.SIGTERM)

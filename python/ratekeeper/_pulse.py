@@ -49,7 +49,8 @@ def start() -> None:
         os.set_blocking(tells, False)
         thread = threading.Thread(target=_beat, args=(listens,), name="ratekeeper-pulse", daemon=True)
         _beating[pid] = _Beating(thread, listens, tells)
-        thread.start()
+        with _leaving.signals_left_to_others():
+            thread.start()
         _leaving.call_at_exit(_stop)
     if _beating[pid].thread.is_alive():
         _leaving.tell_of_sigterm(_beating[pid].tells)

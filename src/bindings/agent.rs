@@ -6,7 +6,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use super::hub::{Hub, forks};
 use super::waiter::Waiter;
 use crate::clock::Time;
 use crate::limiter::Poll;
+use crate::spawn::spawn;
 use crate::store::{Remote, Store};
 
 /// So many are asked about with one round trip.
@@ -55,7 +56,7 @@ impl Agent {
             let Engine::Limiter(limiter) = &hub.engine else { return };
             let store = limiter.store();
             let work = move || tend(&body, &*store, &is_stopped);
-            let started = thread::Builder::new().name("ratekeeper-agent".to_owned()).spawn(work);
+            let started = spawn("ratekeeper-agent", work);
             *thread = Some(started.expect("the system gives this process one more thread"));
             let mut agents = AGENTS.lock();
             agents.retain(|agent| agent.strong_count() > 0 && !agent.ptr_eq(&weak));

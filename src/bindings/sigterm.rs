@@ -4,7 +4,7 @@
 //! that waits in the system for something else: a process would not end that ends by the default.
 
 use std::io;
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use pyo3::prelude::*;
 
@@ -15,10 +15,6 @@ static TERMINATED: u8 = b't';
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 /// and whose pipe it is: a child of a fork has the handler too, until it is taken back.
 static OWNER: AtomicI32 = AtomicI32::new(0);
-/// When it was first told, in seconds of the machine's clock; 0 before.
-static TOLD_AT: AtomicI64 = AtomicI64::new(0);
-/// What comes within so many seconds is the same word said again, as Celery says it; what comes later means it.
-const SAME_WORD: i64 = 2;
 
 /// Only calls what a handler may call.
 #[allow(unsafe_code)]
@@ -28,17 +24,10 @@ extern "C" fn tell(signal: libc::c_int) {
     unsafe {
         let errno = libc::__errno_location();
         let before = *errno;
-        let mut time: libc::timespec = std::mem::zeroed();
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time);
-        let now = time.tv_sec + 1;
-        let is_heard = libc::getpid() == OWNER.load(Ordering::Relaxed)
-            && match TOLD_AT.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => libc::write(PIPE.load(Ordering::Relaxed), (&raw const TERMINATED).cast(), 1) == 1,
-                Err(first) => now - first <= SAME_WORD,
-            };
-        if !is_heard {
+        let told = libc::getpid() == OWNER.load(Ordering::Relaxed)
+            && libc::write(PIPE.load(Ordering::Relaxed), (&raw const TERMINATED).cast(), 1) == 1;
+        if !told {
             // Delivered when this returns, to the default.
-            libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
         }
         *errno = before;
@@ -60,14 +49,14 @@ fn disposition() -> io::Result<libc::sighandler_t> {
     if code == 0 { Ok(found.sa_sigaction) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Has SIGTERM do something else; one that comes seconds after the first ends the process at once, whatever becomes of that.
+/// Has SIGTERM do something else; the second one ends the process at once, whatever becomes of the first.
 #[allow(unsafe_code)]
 fn dispose(action: libc::sighandler_t) -> io::Result<()> {
     // SAFETY: zeros are a valid `sigaction` with an empty mask; the action is the default, or `tell`.
     let code = unsafe {
         let mut new: libc::sigaction = std::mem::zeroed();
         new.sa_sigaction = action;
-        new.sa_flags = libc::SA_RESTART;
+        new.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART;
         libc::sigaction(libc::SIGTERM, &raw const new, std::ptr::null_mut())
     };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -80,7 +69,6 @@ fn tell_of_sigterm(pipe: i32) -> PyResult<()> {
         return Ok(());
     }
     PIPE.store(pipe, Ordering::Relaxed);
-    TOLD_AT.store(0, Ordering::Relaxed);
     OWNER.store(std::process::id().cast_signed(), Ordering::Relaxed);
     Ok(dispose(handler())?)
 }

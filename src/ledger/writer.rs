@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::entry::Entry;
 use super::file::{Author, File};
 use crate::error::{Error, Result};
+use crate::spawn::spawn;
 
 /// So many entries wait for the disk at most.
 pub const MOST_WAITING: usize = 100_000;
@@ -151,8 +152,7 @@ impl Writer {
         open.push(Arc::downgrade(&shared));
         drop(open);
         let its = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("ratekeeper-ledger".to_owned()).spawn(move || its.run());
+        let thread = spawn("ratekeeper-ledger", move || its.run());
         let cannot = |error| Error::ledger(path.display(), format!("its thread cannot be started: {error}"));
         let thread = thread.map_err(cannot)?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)), generation: generation() })

@@ -136,6 +136,23 @@ def test_python_and_other_libraries_still_see_the_default(script, finish, store)
     assert finish(script(START + source)) == (0, "True True\n", "")
 
 
+def test_threads_of_ours_leave_signals_to_those_of_the_application(
+    script, finish, store, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LEDGER", str(tmp_path / "costs.db"))
+    source = """
+limiter, held = hold()
+keeper = rk.Keeper(costs="sqlite:///" + os.environ["LEDGER"])
+others = set(os.listdir("/proc/self/task")) - {str(os.getpid())}
+for thread in others:
+    status = dict(line.split(":", 1) for line in open(f"/proc/self/task/{thread}/status"))
+    assert int(status["SigBlk"], 16) >> (signal.SIGTERM - 1) & 1, status["Name"]
+# Where they start from signals are taken as before.
+print(bool(others), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    assert finish(script(START + source)) == (0, "True set()\n", "")
+
+
 def test_a_store_that_a_thread_opened_is_left_too(terminated, limiter):
     source = """
 thread = threading.Thread(target=lambda: held.append(hold()))

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,6 +21,7 @@ use super::connection::{
 use super::standing::Standing;
 use super::target::{Door, Target};
 use crate::error::{Error, Result};
+use crate::spawn::spawn;
 use crate::store::{Condition, Policy, Turn};
 
 /// The first wait before a new attempt to connect; it doubles,
@@ -94,7 +94,7 @@ impl Link {
         let prefix = target.prefix().to_owned();
         let host = Host { standing: standing.clone(), prefix, inbox, listeners: HashMap::new() };
         let body = move || runtime.block_on(host.serve(door));
-        thread::Builder::new().name("ratekeeper-redis".to_owned()).spawn(body).map_err(cannot)?;
+        spawn("ratekeeper-redis", body).map_err(cannot)?;
         Ok(Self { orders, standing, target, owner: std::process::id() })
     }
 

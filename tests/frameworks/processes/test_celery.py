@@ -61,6 +61,11 @@ def test_all_children_together_stay_within_one_quota(worker, tasks, within_one_q
     assert max(answered.count(pid) for pid in answered) <= TASKS_EACH
 
 
+def test_children_that_are_replaced_are_not_counted_any_more(worker, scope):
+    # The worker itself, and this process. One that has not said so is counted until it is missed.
+    until(lambda: scope.status()["store"]["processes"] <= CHILDREN + 2, "they are gone", 4)
+
+
 def test_a_killed_childs_task_is_lost_alone(worker, tasks, provider, scope):
     provider.script(Reply(latency=LONG, times=CHILDREN))
     slow = give(tasks.answer, CHILDREN)
@@ -86,9 +91,11 @@ def test_a_task_that_is_terminated_gives_its_permit_back_at_once(worker, tasks, 
     provider.script(Reply(latency=5.0))
     (slow,) = give(tasks.answer, 1)
     until(lambda: provider.report().in_flight == 1, "it calls")
+    before = worker.children
     tasks.app.control.revoke(slow.id, terminate=True, signal="SIGTERM")
     until(lambda: not provider.report().in_flight, "its process is gone", 3)
     until(lambda: scope.status()["in_flight"] == 0, "its permit is back", 1)
+    until(lambda: len(worker.children) == CHILDREN and worker.children != before, "another child is born")
 
 
 def test_an_end_in_peace_finishes_what_was_begun_and_gives_all_back_at_once(worker, tasks, provider, scope):
