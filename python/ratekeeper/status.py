@@ -19,7 +19,7 @@ class LimitStatus(TypedDict):
     reset: float  # until the burst is whole again
     source: Literal["configured", "learned", "assumed"]  # by the user, from headers, from refusals
     configured: int | None  # what the user grants, where the limit in force may be less
-    age: float  # since the limit in force is what it is
+    age: float | None  # since the limit in force is what it is; None: from the beginning
 
 
 class StoreStatus(TypedDict):

@@ -44,7 +44,7 @@ fn limit_of<'py>(py: Python<'py>, status: &LimitStatus, now: Time) -> PyResult<B
     dict.set_item("reset", status.full_at.since(now).as_secs_f64())?;
     dict.set_item("source", status.source.name())?;
     dict.set_item("configured", status.configured)?;
-    dict.set_item("age", now.since(status.since).as_secs_f64())?;
+    dict.set_item("age", status.since.map(|since| now.since(since).as_secs_f64()))?;
     Ok(dict)
 }
 

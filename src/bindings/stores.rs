@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::purses::Purses;
 use crate::store::retries::Retries;
-use crate::store::{self, Condition, Policy, RedisStore, SqlitePurses, SqliteStore, Store, TurnKind};
+use crate::store::{self, Condition, Policy, RedisStore, SqliteStore, Store, TurnKind};
 
 const SQLITE: &str = "sqlite:///";
 /// Leases are nobody's in a store that is only looked at.
@@ -75,9 +75,8 @@ pub(super) fn open_purses(
         return Ok((purses.clone(), purses));
     }
     let path = path_of(url).map_err(|error| raise(py, error))?;
-    let purses = SqlitePurses::open(&path, policy, manual).map_err(|error| raise(py, error))?;
+    let purses = store::purses_in(&path, policy, manual).map_err(|error| raise(py, error))?;
     start_pulse(py)?;
-    let purses = Arc::new(purses);
     Ok((purses.clone(), purses))
 }
 
@@ -107,13 +106,10 @@ pub(super) fn policy_of(py: Python<'_>, lost: Option<&Bound<'_, PyAny>>) -> PyRe
 /// The path in a URL, as `SQLAlchemy` reads it: with three slashes from the working directory, with four from the root.
 fn path_of(url: &str) -> Result<PathBuf, Error> {
     // What may be a password is not shown.
-    let invalid = || {
-        Error::invalid(
-            "store",
-            EXPECTED,
-            format!("{:?}", url.split_once(':').map_or(url, |(scheme, _)| scheme)),
-        )
-    };
+    let is_plain = |scheme: &str| scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+');
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme).filter(|scheme| is_plain(scheme));
+    let got = || scheme.map_or_else(|| "one without a scheme".to_owned(), |scheme| format!("{scheme}://…"));
+    let invalid = || Error::invalid("store", EXPECTED, got());
     let path = url.strip_prefix(SQLITE).ok_or_else(invalid)?;
     if path.is_empty() || path.ends_with('/') || path.contains(['?', '#']) {
         return Err(invalid());

@@ -39,7 +39,7 @@ pub(super) struct Meter {
     drained: Option<(Time, u64)>,
     largest_call: u64,
     source: Source,
-    /// Since when the limit in force is what it is.
+    /// Since when the limit in force is what it is; zero if from the beginning.
     since: Time,
     /// Since when the provider tells of more than is here, and the least of it.
     spare: Option<(Time, u64)>,
@@ -137,7 +137,7 @@ impl Meter {
             full_at: self.bucket.full_at(),
             source: self.source,
             configured: self.configured.map(|limit| limit.amount()),
-            since: self.since,
+            since: (self.since > Time::ZERO).then_some(self.since),
         }
     }
 

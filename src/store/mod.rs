@@ -28,7 +28,7 @@ pub use redis::{
     Bell, Inside, RedisStore, close_gate, end_redis, leave_all_redis, leave_purses, open_gate, pulse_purses,
     purses_at, redis_turns,
 };
-pub use sqlite::{SqlitePurses, SqliteStore, before_fork, leave_all, pulse_all, turns};
+pub use sqlite::{SqlitePurses, SqliteStore, before_fork, leave_all, pulse_all, purses_in, turns};
 
 use crate::bytes::bytes_of_variants;
 use crate::clock::Time;
@@ -96,8 +96,8 @@ pub struct LimitStatus {
     pub source: Source,
     /// What the user grants, which may be more.
     pub configured: Option<u64>,
-    /// Since when the limit is what it is.
-    pub since: Time,
+    /// Since when the limit is what it is; None if from the beginning.
+    pub since: Option<Time>,
 }
 
 /// A scope as it stands.

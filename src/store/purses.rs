@@ -3,11 +3,13 @@
 //!
 //! The calendar is the caller's: it brings the wall clock's `now`, and the window that is in force then. No locks here.
 
+mod known;
 mod lost;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use known::{Known, Member};
 pub use lost::{ALL_HAVE_TOLD, Surviving};
 
 use crate::budget::{Ceiling, Measure, Outlay, Purse, Verdict, Window};

@@ -89,6 +89,20 @@ impl World {
 const EXCEEDED: Verdict = Verdict::Exceeded(Measure::Usd);
 
 #[test]
+fn what_calls_in_flight_hold_when_the_store_is_lost_is_in_nobodys_share() {
+    let world = World::new(1, Policy::Share);
+    let purse = [asked("a", 100)];
+    let flying = held(world.all[0].claim(&purse, usd(30), 0.0).unwrap());
+    world.cut(true);
+    assert_eq!(refusal(&world.all[0].claim(&purse, usd(71), 0.0).unwrap()), (0, EXCEEDED));
+    world.spend(0, &purse, 70);
+    world.cut(false);
+    world.all[0].make_up(0.0).unwrap();
+    world.all[0].settle(&purse, &flying, usd(30), usd(30)).unwrap();
+    assert_eq!(world.all[0].read(&purse[0]).unwrap().spent().pico_usd, 100);
+}
+
+#[test]
 fn each_process_goes_on_with_its_share_of_what_was_left_and_makes_it_up() {
     let mut world = World::new(2, Policy::Share);
     let purse = [asked("a", 100)];

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import ratekeeper as rk
 from ratekeeper.costs import Spend
-from ratekeeper.costs.spend import shown_usd, usd_of
+from ratekeeper.costs.spend import usd_of
 from ratekeeper.costs.times import micros_of
 from ratekeeper.providers import Usage
 
@@ -317,22 +317,6 @@ def test_the_table_is_for_people(costs):
     assert rk.CostTracker().table().splitlines()[0].split() == ["model", "calls", "input", "output", "USD"]
     with pytest.raises(rk.ConfigError, match="by"):
         costs.table(by=["model", 7])
-
-
-def test_a_sum_reads_as_one_line():
-    spend = Spend(calls=6, input_tokens=4000, output_tokens=821, pico_usd=12_345_678_901, waited=2.13)
-    assert str(spend) == "6 calls, 4,821 tokens, 0.0123 USD, 2.1 s waited"
-    assert str(spend + spend).startswith("12 calls, 9,642 tokens, 0.0247 USD")
-    shown = [shown_usd(pico) for pico in (0, 1, 150, 123_456, 999_999_999, 10**10, 1_234_567_890_000_000)]
-    assert shown == [
-        "0.00",
-        "0.000000000001",
-        "0.00000000015",
-        "0.000000123",
-        "0.001000",
-        "0.0100",
-        "1,234.57",
-    ]
 
 
 def test_a_hundred_threads_lose_nothing(costs, threads):

@@ -11,6 +11,8 @@ from datetime import datetime, timezone
 import pytest
 
 import ratekeeper as rk
+from ratekeeper.costs import Spend
+from ratekeeper.costs.spend import shown_usd
 from ratekeeper.providers import Usage
 
 click_testing = pytest.importorskip("click.testing")
@@ -143,3 +145,19 @@ def test_it_reads_while_the_application_writes(path):
                 check=True,
             )
             assert json.loads(done.stdout)[0]["calls"] == number + 1
+
+
+def test_a_sum_reads_as_one_line():
+    spend = Spend(calls=6, input_tokens=4000, output_tokens=821, pico_usd=12_345_678_901, waited=2.13)
+    assert str(spend) == "6 calls, 4,821 tokens, 0.0123 USD, 2.1 s waited"
+    assert str(spend + spend).startswith("12 calls, 9,642 tokens, 0.0247 USD")
+    shown = [shown_usd(pico) for pico in (0, 1, 150, 123_456, 999_999_999, 10**10, 1_234_567_890_000_000)]
+    assert shown == [
+        "0.00",
+        "0.000000000001",
+        "0.00000000015",
+        "0.000000123",
+        "0.001000",
+        "0.0100",
+        "1,234.57",
+    ]

@@ -308,7 +308,7 @@ def test_status_tells_what_is_left_who_waits_and_why(stage):
         "remaining": 0,
         "source": "configured",
         "configured": 60,
-        "age": 0.0,
+        "age": None,
     }
     head = status.pop("head")
     assert head.pop("ready_in") == pytest.approx(15)

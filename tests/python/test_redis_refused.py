@@ -146,6 +146,8 @@ def test_a_user_who_may_not_run_scripts_is_told_what_is_needed(servers, caplog):
         f"redsi://:{SECRET}@host:6379/0",
         f"redis://:pass/{SECRET}@host:6379/0",
         f"redis:/:{SECRET}@host:6379/0",
+        f"{SECRET}@host:6379/0",
+        f"{SECRET}://host:6379/0",
     ],
 )
 def test_a_url_that_names_nothing_is_refused_without_showing_it(url, caplog):

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import pytest
 from children import code_of, forked, script
+from servers import until
 
 import ratekeeper as rk
 from ratekeeper.budgets import claim
@@ -318,22 +319,69 @@ def test_a_success_in_one_process_earns_for_all(store):
 # --- what can go wrong ------------------------------------------------------------------------------------
 
 
-def test_a_store_that_is_gone_refuses_calls_and_hears_later_what_was_taken(store, tmp_path, caplog):
+@pytest.fixture
+def file_away(tmp_path):
+    """Takes the store's file away until it is called again."""
+    file, away = tmp_path / "quota.db", tmp_path / "away.db"
+
+    def turn():
+        if away.exists():
+            away.rename(file)
+            time.sleep(1.5)  # a lost file is tried once a second
+        else:
+            file.rename(away)
+            file.touch()
+            time.sleep(3.0)  # until this process looks whether the file is still there
+
+    return turn
+
+
+def test_a_closed_store_that_is_gone_refuses_calls_and_hears_later_what_was_taken(store, file_away, caplog):
     budget = rk.Budget(calls=9)
-    keeper_of(store, budget)
+    keeper_of(store, budget, store_lost="closed")
     purses = (budget.purse({}, time.time()),)
     hold = claim.claim(purses, claim.Outlay(0, 70, 1), None)
-    file, away = tmp_path / "quota.db", tmp_path / "away.db"
-    file.rename(away)
-    file.touch()
-    time.sleep(3.0)  # until this process looks whether the file is still there
+    file_away()
     with pytest.raises(rk.StoreError):
         claim.claim(purses, claim.Outlay(0, 70, 1), None)
     claim.settle(hold, purses, 0, 40, 1)
     assert "counts in full until it can be told" in caplog.text
     with pytest.raises(rk.StoreError):
         budget.spent()
-    away.rename(file)
-    time.sleep(1.5)  # a lost file is tried once a second
+    file_away()
     claim.claim(purses, claim.Outlay(0, 70, 1), None).settle(0, 5, 1)
     assert budget.spent() == {"usd": 0, "tokens": 45, "calls": 2}
+
+
+def test_without_the_store_calls_go_on_with_a_share_and_it_hears_later_what_was_taken(store, file_away):
+    budget, one = rk.Budget(calls=9), claim.Outlay(0, 70, 1)
+    keeper_of(store, budget)
+    purses = (budget.purse({}, time.time()),)
+    hold = claim.claim(purses, one, None)
+    file_away()
+    for _ in range(8):
+        claim.claim(purses, one, None).settle(0, 5, 1)
+    with pytest.raises(rk.BudgetExceededError):
+        claim.claim(purses, one, None)
+    claim.settle(hold, purses, 0, 40, 1)
+    file_away()
+    with pytest.raises(rk.BudgetExceededError):
+        claim.claim(purses, one, None)
+    assert budget.spent() == {"usd": 0, "tokens": 80, "calls": 9}
+
+
+def test_the_pulse_tells_a_file_that_is_back_what_a_process_took_that_calls_no_more(store, file_away):
+    budget = rk.Budget(calls=9)
+    keeper_of(store, budget)
+    purses = (budget.purse({}, time.time()),)
+    claim.claim(purses, claim.Outlay(0, 0, 1), None).settle(0, 0, 1)
+    file_away()
+    claim.claim(purses, claim.Outlay(0, 0, 1), None).settle(0, 0, 1)
+    file_away()
+    another = """
+        import sys, ratekeeper as rk
+        budget = rk.Budget(calls=9)
+        keeper = rk.Keeper(budgets=[budget], store=sys.argv[1])
+        print(budget.spent()["calls"])
+    """
+    until(lambda: script(another, store).communicate()[0] == "2\n", "the file is told")

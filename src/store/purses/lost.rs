@@ -48,6 +48,8 @@ enum Standing {
 
 #[derive(Default)]
 struct State {
+    /// Whose it is: what a process took before it was forked is its own to tell.
+    pid: u32,
     standing: Standing,
     /// Parts that the store is being told of just now.
     leaving: HashSet<Arc<str>>,
@@ -141,7 +143,14 @@ impl<P: Purses> Surviving<P> {
     /// The only way to the state.
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let _inside = Inside::enter();
-        act(&mut self.state.lock())
+        let mut state = self.state.lock();
+        let pid = std::process::id();
+        if state.pid != pid {
+            state.pid = pid;
+            state.parts.clear();
+            state.leaving.clear();
+        }
+        act(&mut state)
     }
 
     /// Whether others may not have told yet what they took.
@@ -261,8 +270,14 @@ impl<P: Purses> Surviving<P> {
         }
         self.look(asked)?;
         let answer = self.store.claim(asked, outlay, now)?;
-        if let Answer::Refused(place, _, purse) = &answer {
-            self.saw(&asked[*place], purse);
+        match &answer {
+            Answer::Held(_) => self.with(|state| {
+                for one in asked {
+                    state.seen.entry(one.key.clone()).and_modify(|purse| purse.reserve(outlay));
+                }
+            }),
+            Answer::Refused(place, _, purse) => self.saw(&asked[*place], purse),
+            Answer::Elsewhen(..) => {}
         }
         Ok(answer)
     }

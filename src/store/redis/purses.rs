@@ -21,7 +21,7 @@ use crate::budget::{Ceiling, Measure, Outlay, Purse, Verdict, Window};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::retry::{CAPACITY, Kind, RetryBudget, TRICKLE};
-use crate::store::purses::{Answer, Asked, Claimed, PLACE_KEPT, Purses, REMEMBERED, Settled};
+use crate::store::purses::{Answer, Asked, Claimed, Member, PLACE_KEPT, Purses, REMEMBERED, Settled};
 use crate::store::redis::Inside;
 use crate::store::retries::Retries;
 
@@ -103,30 +103,6 @@ impl RedisPurses {
     /// Those of a server; all keys begin with the prefix.
     pub fn new(link: Arc<dyn Call>, prefix: &str, manual: Option<Arc<dyn Clock>>) -> Self {
         Self { link, prefix: prefix.to_owned(), me: Mutex::new(Me::new()), earned: Mutex::default(), manual }
-    }
-
-    /// Says that this process is there, where anybody has heard of it, and what its calls have earned. To be called every few seconds.
-    ///
-    /// # Errors
-    /// The link's.
-    pub fn pulse(&self) -> Result<()> {
-        if self.who().1 {
-            self.run("pulse", &[], "")?;
-        }
-        self.tell_earned()
-    }
-
-    /// Has what this process still holds counted in full now: it is about to end.
-    ///
-    /// # Errors
-    /// The link's; it is missed later then.
-    pub fn leave(&self) -> Result<()> {
-        self.tell_earned()?;
-        if self.who().1 {
-            self.run("leave", &[], "")?;
-        }
-        self.with_me(|me| *me = Me::new());
-        Ok(())
     }
 
     fn run(&self, step: &str, asked: &[Asked], words: &str) -> Result<String> {
@@ -305,6 +281,25 @@ impl Retries for RedisPurses {
 
     fn is_remote(&self) -> bool {
         true
+    }
+}
+
+impl Member for RedisPurses {
+    /// Says so where anybody has heard of it, and what its calls have earned.
+    fn pulse(&self) -> Result<()> {
+        if self.who().1 {
+            self.run("pulse", &[], "")?;
+        }
+        self.tell_earned()
+    }
+
+    fn leave(&self) -> Result<()> {
+        self.tell_earned()?;
+        if self.who().1 {
+            self.run("leave", &[], "")?;
+        }
+        self.with_me(|me| *me = Me::new());
+        Ok(())
     }
 }
 

@@ -242,7 +242,7 @@ pub fn before_fork() {
 }
 
 /// Says in all files that this process is there, where it has them open, and sees to those that are lost.
-pub fn pulse_all() {
+pub(super) fn pulse_all() {
     let files: Vec<Arc<File>> = FILES.lock().iter().filter_map(Weak::upgrade).collect();
     for file in files {
         let is_used = {
@@ -262,12 +262,14 @@ pub fn turns() -> Vec<Turn> {
     files.iter().flat_map(|file| file.state.lock().health.take_turns()).collect()
 }
 
-/// Gives back at once what this process holds in all files: it is about to end.
+/// Gives back at once what this process holds in all files.
 ///
 /// # Errors
 /// The first [`Error::Store`]; what could not be given back comes back when it is missed.
-pub fn leave_all() -> Result<()> {
-    FILES.lock().iter().filter_map(Weak::upgrade).try_for_each(|file| file.leave())
+pub(super) fn leave_all() -> Result<()> {
+    let files: Vec<Arc<File>> = FILES.lock().iter().filter_map(Weak::upgrade).collect();
+    let left: Vec<Result<()>> = files.iter().map(|file| file.leave()).collect();
+    left.into_iter().collect()
 }
 
 impl Drop for File {

@@ -16,10 +16,44 @@ use crate::clock::{Clock, Time, unix_micros};
 use crate::error::Result;
 use crate::retry::{Kind, RetryBudget};
 use crate::store::Policy;
-use crate::store::purses::{Answer, Asked, Claimed, Kept, Purses, REMEMBERED, Settled, claim_all};
+use crate::store::purses::{
+    Answer, Asked, Claimed, Kept, Known, Member, Purses, REMEMBERED, Settled, Surviving, claim_all,
+};
 use crate::store::retries::Retries;
 
 type Step<T> = std::result::Result<T, Fault>;
+
+/// The files in use.
+static FILES: Known<SqlitePurses> = Known::new();
+
+/// The purses in that file, made or found; the file is made if it is not there, in a folder that is.
+///
+/// # Errors
+/// [`Error::Store`](crate::error::Error::Store) if it cannot be used.
+pub fn purses_in(
+    path: &Path,
+    policy: Policy,
+    clock: Option<Arc<dyn Clock>>,
+) -> Result<Arc<Surviving<SqlitePurses>>> {
+    if clock.is_some() {
+        return SqlitePurses::open(path, policy, clock).map(|purses| Arc::new(Surviving::new(purses, policy)));
+    }
+    FILES.at(&path.to_string_lossy(), policy, || SqlitePurses::open(path, policy, None))
+}
+
+/// Makes up in all files what was taken without them, if they are there again. To be called every few seconds.
+pub(super) fn pulse_all() {
+    // That a file is lost is said by `turns`.
+    FILES.pulse().ok();
+}
+
+/// The same before this process leaves.
+///
+/// # Errors
+/// The first file's that fails.
+pub(super) fn leave_all() -> Result<()> {
+    FILES.leave()
+}
 
 /// What processes share of budgets, in a SQLite file.
 pub struct SqlitePurses(Arc<File>);
@@ -136,6 +170,21 @@ impl Purses for SqlitePurses {
         let mut kept = self.look(|connection| find(connection, asked))?;
         kept.turn_to(asked.window, asked.window.start);
         Ok(kept.purse().clone())
+    }
+
+    fn processes(&self) -> u64 {
+        self.0.state.lock().health.processes.into()
+    }
+}
+
+impl Member for SqlitePurses {
+    fn pulse(&self) -> Result<()> {
+        self.look(|_| Ok(()))
+    }
+
+    /// The file itself is left by the process.
+    fn leave(&self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -1,58 +1,31 @@
-//! The purses of each server that this process uses: one for all who use it, so that it is there as one process.
+//! The purses of each server that this process uses.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use redis::{Script, Value};
 
 use super::{Call, RedisPurses};
-use crate::clock::unix_micros;
 use crate::error::Result;
 use crate::store::Policy;
-use crate::store::purses::Surviving;
+use crate::store::purses::{Known, Surviving};
 use crate::store::redis::gate::Inside;
 use crate::store::redis::link::Link;
 
-/// Purses that go on while their server is lost.
-type Purses = Surviving<RedisPurses>;
-
 /// The servers in use.
-static SERVERS: Mutex<Vec<(String, Policy, Weak<Purses>)>> = Mutex::new(Vec::new());
-
-/// The purses of that server, made or found; `open` gives the way to it, and what all keys begin with.
-///
-/// # Errors
-/// Those of `open`.
-pub(super) fn purses_of(
-    url: &str,
-    policy: Policy,
-    open: impl FnOnce() -> Result<(Arc<dyn Call>, String)>,
-) -> Result<Arc<Purses>> {
-    let mut servers = SERVERS.lock();
-    servers.retain(|(.., purses)| purses.strong_count() > 0);
-    let known = servers.iter().find(|(known, when, _)| known == url && *when == policy);
-    if let Some(purses) = known.and_then(|(.., purses)| purses.upgrade()) {
-        return Ok(purses);
-    }
-    let (link, prefix) = open()?;
-    let purses = Arc::new(Surviving::new(RedisPurses::new(link, &prefix, None), policy));
-    servers.push((url.to_owned(), policy, Arc::downgrade(&purses)));
-    Ok(purses)
-}
+pub(super) static SERVERS: Known<RedisPurses> = Known::new();
 
 /// The purses of the server at that URL, made or found. To be called with the interpreter attached, if there is one.
 ///
 /// # Errors
 /// [`Error::Invalid`](crate::error::Error::Invalid) if the URL names nothing.
 pub fn purses_at(url: &str, policy: Policy) -> Result<Arc<Surviving<RedisPurses>>> {
-    purses_of(url, policy, || {
+    SERVERS.at(url, policy, || {
         let link = Link::to(url)?;
         let prefix = format!("{{{}/budgets}}", link.prefix());
-        Ok((
-            Arc::new(Line { url: url.to_owned(), shown: link.shown().to_owned(), link: Mutex::new(link) }),
-            prefix,
-        ))
+        let shown = link.shown().to_owned();
+        let way = Line { url: url.to_owned(), shown, link: Mutex::new(link) };
+        Ok(RedisPurses::new(Arc::new(way), &prefix, None))
     })
 }
 
@@ -94,10 +67,7 @@ impl Call for Line {
 /// # Errors
 /// The first link's that fails.
 pub fn pulse_purses() -> Result<()> {
-    for_all(|purses| {
-        purses.heard(purses.store().pulse())?;
-        if purses.is_lost() { purses.make_up(wall()) } else { Ok(()) }
-    })
+    SERVERS.pulse()
 }
 
 /// Has what this process holds on all servers counted now: it is about to end.
@@ -105,24 +75,5 @@ pub fn pulse_purses() -> Result<()> {
 /// # Errors
 /// The first link's that fails.
 pub fn leave_purses() -> Result<()> {
-    for_all(|purses| {
-        if purses.is_lost() {
-            purses.make_up(wall())?;
-        }
-        purses.store().leave()
-    })
-}
-
-/// Acts on each of them, whatever becomes of the others; the first failure.
-fn for_all(act: impl Fn(&Purses) -> Result<()>) -> Result<()> {
-    let all: Vec<Arc<Purses>> = {
-        let _inside = Inside::enter();
-        SERVERS.lock().iter().filter_map(|(.., purses)| purses.upgrade()).collect()
-    };
-    let done: Vec<Result<()>> = all.iter().map(|purses| act(purses)).collect();
-    done.into_iter().collect()
-}
-
-fn wall() -> f64 {
-    Duration::from_micros(unix_micros().unsigned_abs()).as_secs_f64()
+    SERVERS.leave()
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use plain::{Cut, Plain, Server};
 
-use super::servers::purses_of;
+use super::servers::SERVERS;
 use super::{Call, PRESENCE, RedisPurses, leave_purses, pulse_purses};
 use crate::budget::{Ceiling, Outlay, Verdict, Window};
 use crate::clock::{Clock, ManualClock, Time};
 use crate::retry::{CAPACITY, Kind, RetryBudget};
 use crate::store::Policy;
-use crate::store::purses::{Answer, Asked, Claimed, Kept, Purses, claim_all};
+use crate::store::purses::{Answer, Asked, Claimed, Kept, Member, Purses, claim_all};
 use crate::store::retries::Retries;
 
 #[test]
@@ -23,9 +23,9 @@ fn one_server_is_used_as_one_process_and_a_pulse_makes_up_what_it_was_not_told()
     let server = Server::start("servers");
     let is_cut = Arc::new(AtomicBool::new(false));
     let link: Arc<dyn Call> = Arc::new(Cut { link: server.link(), is_cut: is_cut.clone() });
-    let open = || Ok((link.clone(), "test{servers}:".to_owned()));
-    let mine = purses_of("redis://servers", Policy::Share, open).unwrap();
-    let found = purses_of("redis://servers", Policy::Share, || panic!("it is there")).unwrap();
+    let open = || Ok(RedisPurses::new(link.clone(), "test{servers}:", None));
+    let mine = SERVERS.at("redis://servers", Policy::Share, open).unwrap();
+    let found = SERVERS.at("redis://servers", Policy::Share, || panic!("it is there")).unwrap();
     assert!(Arc::ptr_eq(&mine, &found));
     let ceiling = Ceiling { calls: Some(10), ..Ceiling::default() };
     let purse = [Asked { key: "a".into(), ceiling, warn_at: 0.8, window: Window::EVER, is_first_word: true }];
