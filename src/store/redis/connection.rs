@@ -157,7 +157,8 @@ fn explain_line(said: &str) -> String {
         return "no host has that name here: look at its spelling, and at this machine's DNS".to_owned();
     }
     if said.contains("UnknownIssuer") {
-        return "its certificate is not trusted here: name the file of its authority in SSL_CERT_FILE".to_owned();
+        return "its certificate is not trusted here: name the file of its authority in SSL_CERT_FILE"
+            .to_owned();
     }
     if said.contains("reset by peer") {
         return format!("{said}; if it never worked, the port may want TLS (rediss://)");

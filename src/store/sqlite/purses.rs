@@ -36,7 +36,8 @@ pub fn purses_in(
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<Arc<Surviving<SqlitePurses>>> {
     if clock.is_some() {
-        return SqlitePurses::open(path, policy, clock).map(|purses| Arc::new(Surviving::new(purses, policy)));
+        return SqlitePurses::open(path, policy, clock)
+            .map(|purses| Arc::new(Surviving::new(purses, policy)));
     }
     FILES.at(&path.to_string_lossy(), policy, || SqlitePurses::open(path, policy, None))
 }
