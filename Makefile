@@ -28,7 +28,7 @@ pyautogen-0.2_RUNS := offline llm_config
 # What the installed package is made of; `make` builds it anew when one of these is newer.
 SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md
 
-.PHONY: help setup demo redis test test-rust test-python test-frameworks test-matrix test-everywhere environments test-pythons bench bench-frameworks lint format clean
+.PHONY: help setup demo redis test test-rust test-python test-frameworks test-in-frameworks test-matrix test-everywhere environments test-pythons bench bench-frameworks lint format clean
 .PRECIOUS: .venvs/%/.packages .venvs/%/.installed
 
 help: ## list the commands

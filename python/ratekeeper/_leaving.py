@@ -44,10 +44,17 @@ def call_at_exit(leave: Callable[[], None]) -> None:
         from multiprocessing.util import Finalize  # noqa: PLC0415 (only where it is in use)
 
         Finalize(None, leave, exitpriority=-100)
+
+
+def follow_celery(listen: Callable[[], None], leave: Callable[[], None]) -> None:
+    """Has `listen` called before each task of a child of Celery's prefork pool, and `leave` when it exits."""
     celery = sys.modules.get("celery.signals")
-    # Children of its prefork pool end without the interpreter's exit, and without that of `multiprocessing`.
-    if celery is not None:
-        celery.worker_process_shutdown.connect(lambda **_: leave(), weak=False, dispatch_uid=leave)
+    if celery is None:
+        return
+    # It ends without the interpreter's exit, and without that of `multiprocessing`,
+    celery.worker_process_shutdown.connect(lambda **_: leave(), weak=False, dispatch_uid=leave)
+    # and takes SIGTERM over after whoever makes a keeper in `worker_process_init`.
+    celery.task_prerun.connect(lambda **_: listen(), weak=False, dispatch_uid=listen)
 
 
 def tell_of_sigterm(pipe: int) -> None:
@@ -96,4 +103,8 @@ def _hear_celery_out(pipe: int) -> None:
 
 def end_by_sigterm() -> None:
     """Ends this process as it would have ended; who has taken SIGTERM over meanwhile is asked instead."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    _core.forget_sigterm()
+    main = threading.main_thread().ident
+    assert main is not None
+    # It may block the signal for a moment: so does that of a child of Celery's while it holds a lock of its pool.
+    signal.pthread_kill(main, signal.SIGTERM)

@@ -52,8 +52,15 @@ def start() -> None:
         with _leaving.signals_left_to_others():
             thread.start()
         _leaving.call_at_exit(_stop)
-    if _beating[pid].thread.is_alive():
-        _leaving.tell_of_sigterm(_beating[pid].tells)
+        _leaving.follow_celery(_listen, _stop)
+    _listen()
+
+
+def _listen() -> None:
+    """Has the thread hear of SIGTERM, where there is one."""
+    beating = _beating.get(os.getpid())
+    if beating is not None and beating.thread.is_alive():
+        _leaving.tell_of_sigterm(beating.tells)
 
 
 def _beat(listens: int) -> None:
@@ -118,4 +125,7 @@ def _leave(*, ending: bool = False) -> None:
     try:
         _core.leave_stores(ending=ending)
     except StoreError as error:
-        _log.warning("what this process holds comes back when it is missed: %s", error)
+        _log.warning(
+            "what this process holds comes back when it is missed; what it took of budgets without the store is not told: %s",
+            error,
+        )

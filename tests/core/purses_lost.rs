@@ -89,6 +89,17 @@ impl World {
 const EXCEEDED: Verdict = Verdict::Exceeded(Measure::Usd);
 
 #[test]
+fn a_loss_that_a_pulse_notices_first_is_one() {
+    let world = World::new(2, Policy::Share);
+    let purse = [asked("a", 100)];
+    world.spend(0, &purse, 20);
+    world.cut(true);
+    assert!(world.all[0].heard(world.all[0].store().read(&purse[0])).is_err());
+    world.spend(0, &purse, 40);
+    assert_eq!(refusal(&world.all[0].claim(&purse, usd(1), 0.0).unwrap()), (0, EXCEEDED));
+}
+
+#[test]
 fn what_calls_in_flight_hold_when_the_store_is_lost_is_in_nobodys_share() {
     let world = World::new(1, Policy::Share);
     let purse = [asked("a", 100)];

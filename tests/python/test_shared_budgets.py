@@ -355,11 +355,14 @@ def test_a_closed_store_that_is_gone_refuses_calls_and_hears_later_what_was_take
 
 def test_without_the_store_calls_go_on_with_a_share_and_it_hears_later_what_was_taken(store, file_away):
     budget, one = rk.Budget(calls=9), claim.Outlay(0, 70, 1)
-    keeper_of(store, budget)
+    keeper = keeper_of(store, budget, retry=rk.RetryPolicy())
     purses = (budget.purse({}, time.time()),)
     hold = claim.claim(purses, one, None)
     file_away()
-    for _ in range(8):
+    for call in keeper.gate("openai", "acct").attempts(Request(MODEL, "hello", max_tokens=9)):
+        with call:
+            call.settle(Usage(2, 3))
+    for _ in range(7):
         claim.claim(purses, one, None).settle(0, 5, 1)
     with pytest.raises(rk.BudgetExceededError):
         claim.claim(purses, one, None)
@@ -367,7 +370,7 @@ def test_without_the_store_calls_go_on_with_a_share_and_it_hears_later_what_was_
     file_away()
     with pytest.raises(rk.BudgetExceededError):
         claim.claim(purses, one, None)
-    assert budget.spent() == {"usd": 0, "tokens": 80, "calls": 9}
+    assert budget.spent() == {"usd": Decimal("0.0000021"), "tokens": 80, "calls": 9}
 
 
 def test_the_pulse_tells_a_file_that_is_back_what_a_process_took_that_calls_no_more(store, file_away):

@@ -24,7 +24,7 @@ use crate::store::retries::Retries;
 const HERE: u64 = 0;
 
 /// Seconds after a store is back in which nothing is claimed: by then every process has found it again, and told what it took.
-pub const ALL_HAVE_TOLD: f64 = 3.0;
+pub const ALL_HAVE_TOLD: f64 = 4.0;
 
 /// A purse of this process's own.
 struct Part {
@@ -263,6 +263,10 @@ impl<P: Purses> Surviving<P> {
 
     fn claim_there(&self, asked: &[Asked], outlay: Outlay, now: f64) -> Result<Answer> {
         if self.is_lost() {
+            // Where nothing is to be made up nobody would notice that it is still away.
+            if let Some(one) = asked.first() {
+                self.saw(one, &self.store.read(one)?);
+            }
             self.make_up(now)?;
         }
         if !asked.is_empty() && self.is_early(now) {
@@ -381,7 +385,11 @@ impl<P: Purses + Retries> Retries for Surviving<P> {
                 own.succeeded(last_failure, is_queued);
             }
         });
-        self.store.succeeded(scope, last_failure, is_queued)
+        match self.store.succeeded(scope, last_failure, is_queued) {
+            // The call has its answer: a store that cannot hear of it must not cost it.
+            Err(Error::Store { .. }) => Ok(()),
+            done => done,
+        }
     }
 
     fn balance(&self, scope: &str) -> Result<u32> {

@@ -106,3 +106,33 @@ def test_an_end_in_peace_finishes_what_was_begun_and_gives_all_back_at_once(work
     assert worker.process.wait(30) == 0
     until(lambda: scope.status()["in_flight"] == 0, "nothing is held", 1)
     assert all(isinstance(pid, int) for pid in done(slow))
+
+
+#: What happens in a child, in its order: the keeper is made in `worker_process_init`, then the pool takes SIGTERM over.
+CHILD = """
+import os, signal, time
+from billiard.common import reset_signals
+from celery.signals import task_prerun
+from plan import SCOPE, keeper
+
+limiter = keeper().limiter(SCOPE)
+reset_signals()
+task_prerun.send(None)
+held = limiter.acquire().wait()
+print("held", flush=True)
+try:
+    time.sleep(30)
+except SystemExit:
+    print("unwinding", flush=True)
+    time.sleep(30)
+"""
+
+
+def test_the_second_sigterm_gives_back_what_the_first_has_not_come_to(started, scope):
+    child = started("-c", CHILD)
+    for said in ("held", "unwinding"):
+        until(lambda said=said: said in child.said, said)
+        assert scope.status()["in_flight"] == 1
+        child.signal(signal.SIGTERM)
+    assert child.process.wait(10) == -signal.SIGTERM
+    assert scope.status()["in_flight"] == 0
