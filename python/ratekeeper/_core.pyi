@@ -72,6 +72,8 @@ def store_turns() -> list[StoreTurn]:
 def tell_of_sigterm(pipe: int) -> None:
     """Has SIGTERM write ``b"t"`` into a pipe, if it would otherwise end this process; a second one ends it.
 
+    Where the application has a handler that stays; what is given back after the signal is then told at once.
+
     Not in a child of a fork: it has to ask for itself.
 
     Args:

@@ -126,6 +126,6 @@ def _leave(*, ending: bool = False) -> None:
         _core.leave_stores(ending=ending)
     except StoreError as error:
         _log.warning(
-            "what this process holds comes back when it is missed; what it took of budgets without the store is not told: %s",
+            "what this process holds comes back when it is missed, and what it has not told yet is lost: %s",
             error,
         )

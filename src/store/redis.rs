@@ -42,4 +42,4 @@ mod wire_tests;
 pub use bell::Bell;
 pub use gate::{Inside, close_gate, open_gate};
 pub use purses::{leave_purses, pulse_purses, purses_at};
-pub use store::{RedisStore, end_redis, leave_all_redis, redis_turns};
+pub use store::{RedisStore, end_redis, leave_all_redis, redis_turns, tell_at_once};

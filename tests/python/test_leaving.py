@@ -123,6 +123,25 @@ def test_an_application_with_a_handler_of_its_own_keeps_it(terminated, limiter, 
     assert limiter.status()["in_flight"] == 0
 
 
+def test_what_ends_between_sigterm_and_a_sudden_end_is_given_back(terminated, limiter):
+    source = """
+ended = []
+signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+limiter, held = hold()
+"""
+    end = """
+while not ended:
+    time.sleep(0.01)
+for lease in held:
+    lease.settle()
+# As uvicorn does.
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.raise_signal(signal.SIGTERM)
+"""
+    assert terminated(START + source + READY + end) == (-signal.SIGTERM, "", "")
+    assert limiter.status()["in_flight"] == 0
+
+
 def test_who_ignores_sigterm_goes_on(script, finish, store):
     source = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nlimiter, held = hold()\n"
     source += "os.kill(os.getpid(), signal.SIGTERM)\nprint(limiter.status()['in_flight'])\n"

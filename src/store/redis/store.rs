@@ -117,8 +117,13 @@ impl RedisStore {
         format!("{}scope:{name}", self.root.get().map_or("", String::as_str))
     }
 
-    fn ring_after<T>(&self, done: T) -> T {
-        self.ties.lock().bell.ring();
+    /// Has it told what was done.
+    fn tell_after<T>(&self, done: T) -> T {
+        if IS_TOLD_AT_ONCE.load(Ordering::Relaxed) {
+            self.exchange(&[]);
+        } else {
+            self.ties.lock().bell.ring();
+        }
         done
     }
 }
@@ -138,7 +143,7 @@ impl Store for RedisStore {
             }
             None => tree.register(name, quota, false, self.clock.now()),
         };
-        Ok(self.ring_after(id))
+        Ok(self.tell_after(id))
     }
 
     fn be_careful(&self, scope: ScopeId) -> Result<()> {
@@ -184,7 +189,7 @@ impl Store for RedisStore {
             let places: Vec<ScopeId> = tree.places.drain().collect();
             tree.outbox.left.extend(places);
             drop(tree);
-            self.ring_after(());
+            self.tell_after(());
         }
     }
 
@@ -196,17 +201,17 @@ impl Store for RedisStore {
 
     fn learn(&self, lease: LeaseId, told: &[Told]) -> Result<bool> {
         let learned = self.tree.lock().learn(lease, told, self.clock.now());
-        self.ring_after(learned.map_err(Error::LeaseEnded))
+        self.tell_after(learned.map_err(Error::LeaseEnded))
     }
 
     fn settle(&self, lease: LeaseId, actual: &Amounts) -> Result<()> {
         let ended = self.tree.lock().settle(lease, actual, self.clock.now());
-        self.ring_after(ended.map_err(Error::LeaseEnded))
+        self.tell_after(ended.map_err(Error::LeaseEnded))
     }
 
     fn fail(&self, lease: LeaseId, kept: &Amounts, setback: &Setback) -> Result<Time> {
         let ended = self.tree.lock().fail(lease, kept, setback, self.clock.now());
-        self.ring_after(ended.map_err(Error::LeaseEnded))
+        self.tell_after(ended.map_err(Error::LeaseEnded))
     }
 
     fn renew(&self, lease: LeaseId) -> Result<()> {
@@ -269,6 +274,14 @@ impl Remote for RedisStore {
     fn enter(&self) -> Inside {
         Inside::enter()
     }
+}
+
+/// Whether this process may be gone in a moment.
+static IS_TOLD_AT_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// Whether what is given back is told before whoever gives it back goes on, or soon after. A handler of a signal may call it.
+pub fn tell_at_once(is_told_at_once: bool) {
+    IS_TOLD_AT_ONCE.store(is_told_at_once, Ordering::Relaxed);
 }
 
 /// Whether this process is being ended.
