@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 
 pub use self::read::{entries, groups};
 use super::entry::{Entry, Label};
 use crate::error::{Error, Result};
+use crate::store::insist;
 
 /// "RKLG", by which SQLite files of ratekeeper's ledgers are known.
 const APPLICATION: i64 = 0x524B_4C47;
@@ -79,13 +80,11 @@ impl File {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(say)?;
+        let connection = Connection::open_with_flags(path, flags).map_err(say)?;
         connection.busy_timeout(PATIENCE).map_err(say)?;
-        if !check(path, &connection)? {
-            make(&mut connection).map_err(say)?;
-            check(path, &connection)?;
-        }
-        prepare(&mut connection, is_durable).map_err(say)?;
+        insist(&connection, PATIENCE, make).map_err(say)?;
+        check(path, &connection)?;
+        insist(&connection, PATIENCE, |connection| prepare(connection, is_durable)).map_err(say)?;
         Ok(Self { connection, labels: HashMap::new(), identity: identity(path) })
     }
 
@@ -202,12 +201,13 @@ fn label_id(connection: &Connection, known: &mut Labels, label: &Arc<Label>) -> 
 /// Whether there is a ledger in it; false if it is empty.
 fn check(path: &Path, connection: &Connection) -> Result<bool> {
     let say = |error| failure(path, &error);
-    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(say);
-    let application = number("PRAGMA application_id")?;
-    let tables = number("SELECT count(*) FROM sqlite_schema")?;
-    if application == 0 && tables == 0 {
+    // Of one moment: another process may be making it.
+    let _snapshot = connection.unchecked_transaction().map_err(say)?;
+    if is_empty(connection).map_err(say)? {
         return Ok(false);
     }
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(say);
+    let application = number("PRAGMA application_id")?;
     let refuse = |what: String| Error::ledger(path.display(), what);
     if application != APPLICATION {
         return Err(refuse("it is a SQLite file of another application; choose another path".to_owned()));
@@ -224,11 +224,16 @@ fn check(path: &Path, connection: &Connection) -> Result<bool> {
 }
 
 /// Puts the tables into an empty file; another process may be doing the same.
-fn make(connection: &mut Connection) -> rusqlite::Result<()> {
+fn make(connection: &Connection) -> rusqlite::Result<()> {
+    {
+        let _snapshot = connection.unchecked_transaction()?;
+        if !is_empty(connection)? {
+            return Ok(());
+        }
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables == 0 {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    if is_empty(&transaction)? {
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
@@ -236,14 +241,20 @@ fn make(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn prepare(connection: &mut Connection, is_durable: bool) -> rusqlite::Result<()> {
+/// Whether nothing and nobody's is in it. Inside a transaction: both answers are of one moment.
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    let number = |asked: &str| connection.query_row(asked, [], |row| row.get::<_, i64>(0));
+    Ok(number("PRAGMA application_id")? == 0 && number("SELECT count(*) FROM sqlite_schema")? == 0)
+}
+
+fn prepare(connection: &Connection, is_durable: bool) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", if is_durable { "FULL" } else { "NORMAL" })?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // A fork closes and opens it, and must not wait for the disk.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Tells now, and not at the first entry, that the file cannot be written.
-    connection.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()
+    Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?.rollback()
 }
 
 /// Which file it is, whatever its name.

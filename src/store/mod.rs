@@ -28,6 +28,7 @@ pub use redis::{
     Bell, Inside, RedisStore, close_gate, end_redis, leave_all_redis, leave_purses, open_gate, pulse_purses,
     purses_at, redis_turns, tell_at_once,
 };
+pub(crate) use sqlite::insist;
 pub use sqlite::{SqlitePurses, SqliteStore, before_fork, leave_all, pulse_all, purses_in, turns};
 
 use crate::bytes::bytes_of_variants;

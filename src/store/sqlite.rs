@@ -32,6 +32,7 @@ use crate::scope::{Blocked, Path, ScopeId};
 
 use file::{File, State, nanos};
 pub use file::{before_fork, turns};
+pub(crate) use patience::insist;
 pub use purses::{SqlitePurses, purses_in};
 use shared::ProcessId;
 use tree::{Fault, Tree};

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import traceback
 from pathlib import Path
 
@@ -34,6 +35,21 @@ def forked(work):
 
 def code_of(pid):
     return os.waitpid(pid, 0)[1]
+
+
+def at_once(act, processes=6, rounds=30):
+    """Whether `act(number)` succeeds in so many children, all of which begin each round at the same moment."""
+    begin = time.monotonic() + 0.2
+
+    def work():
+        for number in range(rounds):
+            at = begin + number * 0.05
+            time.sleep(max(0.0, at - time.monotonic() - 0.002))
+            while time.monotonic() < at:
+                pass
+            act(number)
+
+    return [code_of(child) for child in [forked(work) for _ in range(processes)]] == [0] * processes
 
 
 def script(text, *arguments):

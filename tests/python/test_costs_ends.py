@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from children import at_once
 from ledgers import ended, fill, forked, is_intact
 
 import ratekeeper as rk
@@ -314,3 +315,8 @@ def test_a_disk_that_cannot_be_written_is_refused_but_can_be_read(small_disk):
     with pytest.raises(rk.StoreError, match="cannot be written"):
         rk.CostTracker(store=path)
     assert StoredCosts(path).total().calls == 10
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_processes_that_begin_at_once_make_the_file_together(tmp_path):
+    assert at_once(lambda number: rk.CostTracker(store=tmp_path / f"{number}.db").close())

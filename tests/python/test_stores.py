@@ -10,7 +10,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from children import code_of, forked, script
+from children import at_once, code_of, forked, script
 
 import ratekeeper as rk
 
@@ -46,6 +46,11 @@ def test_a_limiter_made_before_the_fork_shares_its_quota_with_the_children(store
     assert (remaining(limiter), limiter.status()["in_flight"]) == (98, 1)
     held.settle()
     assert limiter.status()["in_flight"] == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_processes_that_begin_at_once_make_the_file_together(tmp_path):
+    assert at_once(lambda number: rk.Keeper(rk.Quota(rpm=60), store=f"sqlite:///{tmp_path}/{number}.db"))
 
 
 def test_processes_of_their_own_share_what_they_name(store):

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use super::patience::{PATIENCE, look_again, look_briefly};
+use super::patience::{PATIENCE, insist, look_again, look_briefly};
 use super::shared::ProcessId;
 use super::tree::{Fault, Tree};
 use super::{SqliteStore, schema, sweep};
@@ -158,7 +158,7 @@ impl File {
         let is_lost = state.health.is_lost();
         connection.busy_handler(Some(if is_lost { look_briefly } else { look_again })).map_err(say)?;
         connection.set_prepared_statement_cache_capacity(32);
-        schema::check(&connection).map_err(say)?.map_err(|what| self.error(&what))?;
+        insist(&connection, PATIENCE, schema::check).map_err(say)?.map_err(|what| self.error(&what))?;
         if self.manual.is_none() {
             *self.clock.lock() = Some(clock_of(&connection).map_err(say)?);
         }

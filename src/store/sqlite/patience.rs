@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use rusqlite::{Connection, ErrorCode};
+
 use crate::clock::{Clock, SystemClock, Time};
 
 /// Who waits for the file first looks again at once, so often,
@@ -22,6 +24,31 @@ pub(super) fn look_again(looks: i32) -> bool {
 /// Looks again for a file that was lost.
 pub(super) fn look_briefly(looks: i32) -> bool {
     look_for(looks, PATIENCE_TO_TRY)
+}
+
+/// Does something again that SQLite gives up at once where others do the same, rather than ask the handler: to wait for one another
+/// might last for ever. So it is where several processes make one file at the same time.
+#[allow(clippy::disallowed_methods, reason = "as of `look_for`")]
+pub(crate) fn insist<T>(
+    connection: &Connection,
+    patience: Duration,
+    act: impl Fn(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let began = SystemClock.now();
+    loop {
+        match act(connection) {
+            Err(busy)
+                if busy.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && SystemClock.now().since(began) < patience =>
+            {
+                if !connection.is_autocommit() {
+                    connection.execute_batch("ROLLBACK")?;
+                }
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Takes turns with others without sleeping at first: with SQLite's own handler a process can wait for ever.
