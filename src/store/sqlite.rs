@@ -32,6 +32,7 @@ use crate::scope::{Blocked, Path, ScopeId};
 
 use file::{File, State, nanos};
 pub use file::{before_fork, turns};
+pub use lost::{leave_all, pulse_all};
 pub(crate) use patience::insist;
 pub use purses::{SqlitePurses, purses_in};
 use shared::ProcessId;
@@ -43,21 +44,6 @@ const LOOKS_A_WAIT: u32 = 16;
 const SOONEST_LOOK: Duration = Duration::from_millis(4);
 /// and no later: a settled call or a new limit of another process may have made room.
 const LATEST_LOOK: Duration = Duration::from_millis(200);
-
-/// Says in all files that this process is there, where it has them open, and sees to those that are lost.
-pub fn pulse_all() {
-    file::pulse_all();
-    purses::pulse_all();
-}
-
-/// Gives back at once what this process holds in all files: it is about to end.
-///
-/// # Errors
-/// The first [`Error::Store`]; what could not be given back comes back when it is missed.
-pub fn leave_all() -> Result<()> {
-    // What was taken without a file is told before this process is a stranger there.
-    purses::leave_all().and(file::leave_all())
-}
 
 /// State in a SQLite file, for all processes of a host.
 pub struct SqliteStore {

@@ -380,11 +380,7 @@ impl<P: Purses + Retries> Retries for Surviving<P> {
     }
 
     fn succeeded(&self, scope: &str, last_failure: Option<Kind>, is_queued: bool) -> Result<()> {
-        self.with(|state| {
-            if let Some(own) = state.retries.get_mut(scope) {
-                own.succeeded(last_failure, is_queued);
-            }
-        });
+        self.with(|state| state.retries.get_mut(scope).map(|own| own.succeeded(last_failure, is_queued)));
         match self.store.succeeded(scope, last_failure, is_queued) {
             // The call has its answer: a store that cannot hear of it must not cost it.
             Err(Error::Store { .. }) => Ok(()),

@@ -1,8 +1,8 @@
 //! What a store does while its file is lost, and how it goes on with it.
 
-use super::SqliteStore;
-use super::file::State;
+use super::file::{self, State};
 use super::tree::Tree;
+use super::{SqliteStore, purses};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::quota::{Amounts, Quota};
@@ -10,6 +10,21 @@ use crate::scope::{Blocked, Path, ScopeId};
 use crate::store::Decision;
 use crate::store::book::Book;
 use crate::store::outage::Outage;
+
+/// Says in all files that this process is there, where it has them open, and sees to those that are lost.
+pub fn pulse_all() {
+    file::pulse_all();
+    purses::pulse_all();
+}
+
+/// Gives back at once what this process holds in all files: it is about to end.
+///
+/// # Errors
+/// The first [`Error::Store`]; what could not be given back comes back when it is missed.
+pub fn leave_all() -> Result<()> {
+    // What was taken without a file is told before this process is a stranger there.
+    purses::leave_all().and(file::leave_all())
+}
 
 impl SqliteStore {
     /// Does as the file says: tells it what was done without it, or that this process has begun anew.
