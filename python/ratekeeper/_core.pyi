@@ -37,6 +37,7 @@ __all__ = [
     "Semaphore",
     "Throttle",
     "check_store",
+    "end_by_sigterm",
     "forget_sigterm",
     "leave_stores",
     "pulse_stores",
@@ -53,6 +54,9 @@ def check_store(store: str, store_lost: str = "share") -> None:
         StoreError: It cannot be used.
     """
 
+def end_by_sigterm() -> None:
+    """Has SIGTERM end this process now, or asks whoever has taken it over meanwhile."""
+
 def forget_sigterm() -> None:
     """Has SIGTERM end this process again, after `tell_of_sigterm`."""
 
@@ -60,7 +64,7 @@ def leave_stores(*, ending: bool = False) -> None:
     """Gives back at once what this process holds in all stores.
 
     Args:
-        ending: Nobody is to get anything afterwards: this process is about to be ended by a signal.
+        ending: Nobody is to get anything afterwards: SIGTERM ends this process then, as of `end_by_sigterm`.
     """
 
 def pulse_stores() -> None:

@@ -99,12 +99,3 @@ def _hear_celery_out(pipe: int) -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     signal.signal(signal.SIGTERM, unwind)
-
-
-def end_by_sigterm() -> None:
-    """Ends this process as it would have ended; who has taken SIGTERM over meanwhile is asked instead."""
-    _core.forget_sigterm()
-    main = threading.main_thread().ident
-    assert main is not None
-    # It may block the signal for a moment: so does that of a child of Celery's while it holds a lock of its pool.
-    signal.pthread_kill(main, signal.SIGTERM)

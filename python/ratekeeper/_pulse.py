@@ -71,7 +71,7 @@ def _beat(listens: int) -> None:
         _tell()
     if os.read(listens, 1) != _EXIT:
         _leave(ending=True)
-        _leaving.end_by_sigterm()
+        _core.end_by_sigterm()
 
 
 def _tell() -> None:
@@ -118,7 +118,7 @@ def _stop() -> None:
     end.register(beating.listens, select.POLLIN)
     while not beating.thread.is_alive() and end.poll(0):
         if os.read(beating.listens, 1) != _EXIT:
-            _leaving.end_by_sigterm()
+            _core.end_by_sigterm()
 
 
 def _leave(*, ending: bool = False) -> None:

@@ -105,6 +105,21 @@ fn forget_sigterm() -> PyResult<()> {
     Ok(())
 }
 
+/// Ends this process as it would have ended; who has taken SIGTERM over meanwhile is asked instead.
+///
+/// Its main thread is sent it, which may block it for a moment: so does that of a child of Celery's while it holds a lock of its pool.
+#[pyfunction]
+#[allow(unsafe_code)]
+pub(super) fn end_by_sigterm() -> PyResult<()> {
+    forget_sigterm()?;
+    let pid = libc::c_long::from(std::process::id().cast_signed());
+    // SAFETY: a system call with three numbers; the main thread's id is that of the process.
+    match unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, libc::c_long::from(libc::SIGTERM)) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error().into()),
+    }
+}
+
 extern "C" fn forget_in_child() {
     tell_at_once(false);
     // In a child that cannot be helped, the handler itself sees that it is not its owner's.
@@ -124,6 +139,7 @@ fn forget_after_forks() -> PyResult<()> {
 
 pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     forget_after_forks()?;
+    module.add_function(wrap_pyfunction!(end_by_sigterm, module)?)?;
     module.add_function(wrap_pyfunction!(tell_of_sigterm, module)?)?;
     module.add_function(wrap_pyfunction!(forget_sigterm, module)?)
 }

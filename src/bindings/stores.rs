@@ -15,6 +15,7 @@ use pyo3::types::{PyDict, PyString};
 use super::agent;
 use super::clock::{ManualClock, clock_of};
 use super::convert::{raise, text};
+use super::sigterm::end_by_sigterm;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::purses::Purses;
@@ -169,7 +170,9 @@ fn leave_stores(py: Python<'_>, ending: bool) -> PyResult<()> {
     }
     agent::stop_all(py);
     let left = [py.detach(store::leave_purses), py.detach(store::leave_all_redis), store::leave_all()];
-    left.into_iter().collect::<Result<(), Error>>().map_err(|error| raise(py, error))
+    left.into_iter().collect::<Result<(), Error>>().map_err(|error| raise(py, error))?;
+    // At once: nobody gets hold of the interpreter in between, and of a lease in a file.
+    if ending { end_by_sigterm() } else { Ok(()) }
 }
 
 extern "C" fn close_stores() {
