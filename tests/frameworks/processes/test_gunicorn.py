@@ -45,6 +45,8 @@ def test_calls_of_all_workers_on_event_loops_stay_within_one_quota_and_use_it(si
 
 
 def test_a_killed_worker_is_replaced_and_only_its_own_calls_are_lost(site, within_one_quota, provider):
+    # So long that every worker always has some of the calls that the quota allows at once.
+    provider.script(Reply(latency=0.5, times=None))
     asked = [site.pool.submit(site.ask, number) for number in range(100)]
     until(lambda: sum(each.done() for each in asked) >= 30, "a part is answered")
     # The busiest has calls in the air.
