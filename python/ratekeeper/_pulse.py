@@ -71,7 +71,6 @@ def _beat(listens: int) -> None:
         _tell()
     if os.read(listens, 1) != _EXIT:
         _leave(ending=True)
-        _core.end_by_sigterm()
 
 
 def _tell() -> None:
@@ -129,3 +128,5 @@ def _leave(*, ending: bool = False) -> None:
             "what this process holds comes back when it is missed, and what it has not told yet is lost: %s",
             error,
         )
+        if ending:
+            _core.end_by_sigterm()

@@ -143,6 +143,7 @@ impl Store for RedisStore {
             }
             None => tree.register(name, quota, false, self.clock.now()),
         };
+        drop(tree);
         Ok(self.tell_after(id))
     }
 
